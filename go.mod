@@ -1,0 +1,3 @@
+module github.com/warder-gateway/warder
+
+go 1.26

@@ -1,0 +1,170 @@
+// Package exchange holds the words that every part of a request's life
+// speaks: the exchange itself with its heads, bodies and edits, the identity
+// that was proved, the trail of checks, and the one normaliser of paths and
+// queries. It knows no protocol, no policy and no configuration.
+//
+// An Exchange is one request and its response. One goroutine owns it from
+// the moment its head was parsed until its record is written; nothing in it
+// may be kept longer, except what is said to be immutable: Identity, Conn,
+// Route, Legend.
+package exchange
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"time"
+
+	"crypto/tls"
+)
+
+// Exchange is one request and its response.
+type Exchange struct {
+	Req, Resp         Head
+	ReqBody           Body  // never nil while the exchange is served
+	RespBody          Body  // set by upstream, moved to the client by gateway
+	ReqEdit, RespEdit Edits // towards the upstream; towards the client
+
+	ID     RequestID
+	Conn   *Conn      // immutable, per connection
+	Client netip.Addr // who asks, after trusted proxies
+	Secure bool       // the client's side of the exchange is encrypted
+	Start  time.Time  // when the head was complete; carries the monotonic clock
+	Route  *Route     // nil until a route matched
+	Params Params     // what the pattern of the route captured
+	Allow  string     // on method_not_allowed: the value of Allow
+
+	Identity *Identity // nil until proved; immutable, shared
+	Trail    Trail
+
+	RetryAfter time.Duration // of a refusal; 0: none is said
+	Reason     string        // what the operator reads of a fault outside the trail
+
+	Target   string // upstream target chosen, for the record
+	UpStart  time.Time
+	UpFirst  time.Time // first byte of the upstream's head
+	BytesIn  int64     // body bytes received
+	BytesOut int64     // body bytes sent
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	arena  []byte
+}
+
+// Reset makes x ready for the next request and keeps its memory. Whoever owns
+// x calls it after the record is written.
+func (x *Exchange) Reset() {
+	if x.cancel != nil {
+		x.cancel(context.Canceled)
+	}
+	req, resp := x.Req, x.Resp
+	reqEdit, respEdit := x.ReqEdit, x.RespEdit
+	req.Reset()
+	resp.Reset()
+	reqEdit.Reset()
+	respEdit.Reset()
+	x.Trail.Reset()
+	conn, arena, trail, params := x.Conn, x.arena[:0], x.Trail, x.Params[:0]
+	*x = Exchange{Req: req, Resp: resp, ReqEdit: reqEdit, RespEdit: respEdit, Conn: conn, arena: arena, Trail: trail, Params: params}
+}
+
+// Context returns the context of the exchange: cancelled when the client is
+// gone, the exchange is over, or the gateway cuts it. It is made when first
+// asked for, so that only policies that do I/O pay for it.
+func (x *Exchange) Context() context.Context {
+	if x.ctx == nil {
+		x.ctx, x.cancel = context.WithCancelCause(context.Background())
+	}
+	return x.ctx
+}
+
+// Alloc returns n bytes that live as long as the exchange.
+func (x *Exchange) Alloc(n int) []byte {
+	if cap(x.arena)-len(x.arena) < n {
+		// What was handed out keeps the old array alive; only the rest of it is lost.
+		x.arena = make([]byte, 0, max(n, 1024))
+	}
+	p := len(x.arena)
+	x.arena = x.arena[:p+n]
+	return x.arena[p : p+n : p+n]
+}
+
+// Conn says what is known of the connection an exchange came on. Immutable.
+type Conn struct {
+	Listener string // name of the listener
+	Peer     netip.AddrPort
+	Local    netip.AddrPort
+	TLS      *tls.ConnectionState // nil on a plain connection
+	Proto    string               // "HTTP/1.1", "HTTP/2.0"
+}
+
+// Route holds the labels of a route; what it runs stays in the snapshot.
+// Immutable.
+type Route struct {
+	Index   int
+	Name    string
+	Pattern string // path pattern as written, with its base path
+	Host    string // host pattern, "" for any
+}
+
+// Params are the captures of a path pattern, in order.
+type Params []Param
+
+// Param is one capture. Value is decoded; of "rest" it is in normal form.
+type Param struct {
+	Name  string
+	Value []byte
+}
+
+// Get returns the capture called name.
+func (p Params) Get(name string) ([]byte, bool) {
+	for i := range p {
+		if p[i].Name == name {
+			return p[i].Value, true
+		}
+	}
+	return nil, false
+}
+
+// Body is a message body being read. It is used by one goroutine at a time.
+type Body interface {
+	// Read returns io.EOF exactly at the end of a complete body; a body that
+	// is cut short or malformed gives another error.
+	Read(p []byte) (int, error)
+	// Continue sends 100 Continue if the client waits for it.
+	Continue() error
+	// Trailers returns the trailer fields, after Read returned io.EOF; nil if none.
+	Trailers() *Head
+	// Replay returns the whole body when it is held in memory (no body
+	// counts, with an empty slice), so that it may be sent again.
+	Replay() ([]byte, bool)
+	// Raw gives the connection for splicing: the bytes already buffered come
+	// first. ok is false where the bytes are encrypted, framed or watched.
+	Raw() (conn *net.TCPConn, buffered []byte, ok bool)
+}
+
+// Sink is the client's side of an exchange: the HTTP/1.1 loop or the HTTP/2
+// adapter. One of Head or Abort is called once; after Head, Write any number
+// of times, then Finish or Abort.
+type Sink interface {
+	// Interim sends an interim response (103).
+	Interim(h *Head) error
+	// Head sends the response head, edits merged, and the first body bytes in
+	// one write. length is the body's length, -1 if unknown.
+	Head(h *Head, e *Edits, length int64, first []byte) error
+	// Write sends body bytes; flush says that no more are ready at hand.
+	Write(p []byte, flush bool) error
+	// Finish ends the message, with trailers where the protocol has them.
+	Finish(trailers *Head) error
+	// Tunnel answers 101 with the response head and joins both sides until
+	// either ends. buffered are bytes the upstream sent after its head.
+	Tunnel(h *Head, e *Edits, up net.Conn, buffered []byte) error
+	// Abort ends the message so that the client knows it is not whole.
+	Abort(err error)
+}
+
+// Handler serves exchanges. The protocol engine owns x and resets it after
+// Serve returned.
+type Handler interface {
+	Serve(x *Exchange, sink Sink)
+}

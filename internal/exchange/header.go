@@ -1,0 +1,263 @@
+package exchange
+
+import "bytes"
+
+// Field is one header or trailer field. Name and Value are views; see Head.
+type Field struct {
+	Name, Value []byte
+	ID          HeaderID
+	Drop        bool // never goes on: hop-by-hop, named by HeaderConnection, or stripped by rule
+}
+
+// Head is the head of a request or a response, reused from one exchange to
+// the next. Its byte slices are views into the connection's buffer or the
+// exchange's arena and are dead once the exchange is released: what outlives
+// the exchange is copied.
+type Head struct {
+	Method    []byte // as received; methods are case-sensitive
+	Target    []byte // request target as received, for the record
+	Authority []byte // Host as received
+	Host      []byte // host of Authority: lower case, no port, no trailing dot
+	Path      []byte // normal form (see NormalizePath); "*" for OPTIONS *
+	Query     []byte // after "?", not decoded
+	HasQuery  bool   // a "?" was there, even with nothing after it
+	PathUses  PathFeature
+
+	Status int    // responses
+	Reason []byte // responses, as received
+
+	Fields []Field // in wire order
+
+	Length    int64 // declared body length, -1 unknown, 0 none
+	Chunked   bool  // the body came in chunks (HTTP/1.1)
+	Close     bool  // the peer will not reuse the connection
+	Expect100 bool
+	Minor     int // HTTP/1 minor version
+	Major     int
+}
+
+// Reset empties the head and keeps its memory.
+func (h *Head) Reset() {
+	fields := h.Fields[:0]
+	*h = Head{Fields: fields, Length: -1}
+}
+
+// Get returns the value of the only field with id. It returns nil when there
+// is none, and n tells how many there were.
+func (h *Head) Get(id HeaderID) (value []byte, n int) {
+	for i := range h.Fields {
+		if h.Fields[i].ID == id {
+			if n == 0 {
+				value = h.Fields[i].Value
+			}
+			n++
+		}
+	}
+	return value, n
+}
+
+// GetName is Get for a name that has no HeaderID; name must be lower case.
+func (h *Head) GetName(name string) (value []byte, n int) {
+	if id := IdentifyString(name); id != HeaderOther {
+		return h.Get(id)
+	}
+	for i := range h.Fields {
+		if f := &h.Fields[i]; f.ID == HeaderOther && EqualFold(f.Name, name) {
+			if n == 0 {
+				value = f.Value
+			}
+			n++
+		}
+	}
+	return value, n
+}
+
+// HeaderID names the fields that some part of the gateway treats specially.
+type HeaderID uint8
+
+// The known fields. Other is every field not listed.
+const (
+	HeaderOther HeaderID = iota
+	HeaderHost
+	HeaderConnection
+	HeaderContentLength
+	HeaderTransferEncoding
+	HeaderKeepAlive
+	HeaderProxyConnection
+	HeaderProxyAuthenticate
+	HeaderProxyAuthorization
+	HeaderTE
+	HeaderTrailer
+	HeaderUpgrade
+	HeaderExpect
+	HeaderHTTP2Settings
+	HeaderAuthorization
+	HeaderCookie
+	HeaderDPoP
+	HeaderAPIKey // x-api-key
+	HeaderContentType
+	HeaderContentEncoding
+	HeaderUserAgent
+	HeaderAccept
+	HeaderVia
+	HeaderDate
+	HeaderServer
+	HeaderRequestID // x-request-id
+	HeaderTraceparent
+	HeaderTracestate
+	HeaderXForwardedFor
+	HeaderXForwardedProto
+	HeaderXForwardedHost
+	HeaderForwarded
+	HeaderSecFetchMode
+	HeaderXRequestedWith
+	HeaderRetryAfter
+	headerCount
+)
+
+var headerNames = [headerCount]string{
+	HeaderHost: "host", HeaderConnection: "connection", HeaderContentLength: "content-length", HeaderTransferEncoding: "transfer-encoding",
+	HeaderKeepAlive: "keep-alive", HeaderProxyConnection: "proxy-connection", HeaderProxyAuthenticate: "proxy-authenticate",
+	HeaderProxyAuthorization: "proxy-authorization", HeaderTE: "te", HeaderTrailer: "trailer", HeaderUpgrade: "upgrade", HeaderExpect: "expect",
+	HeaderHTTP2Settings: "http2-settings", HeaderAuthorization: "authorization", HeaderCookie: "cookie", HeaderDPoP: "dpop", HeaderAPIKey: "x-api-key",
+	HeaderContentType: "content-type", HeaderContentEncoding: "content-encoding", HeaderUserAgent: "user-agent", HeaderAccept: "accept", HeaderVia: "via",
+	HeaderDate: "date", HeaderServer: "server", HeaderRequestID: "x-request-id", HeaderTraceparent: "traceparent", HeaderTracestate: "tracestate",
+	HeaderXForwardedFor: "x-forwarded-for", HeaderXForwardedProto: "x-forwarded-proto", HeaderXForwardedHost: "x-forwarded-host",
+	HeaderForwarded: "forwarded", HeaderSecFetchMode: "sec-fetch-mode", HeaderXRequestedWith: "x-requested-with", HeaderRetryAfter: "retry-after",
+}
+
+// byLength lists the known fields by the length of their name; no two of one
+// length share their first and last letter, which Identify relies on no
+// further than to compare few names.
+var byLength = func() (t [24][]HeaderID) {
+	for id := HeaderHost; id < headerCount; id++ {
+		n := len(headerNames[id])
+		t[n] = append(t[n], id)
+	}
+	return t
+}()
+
+// Identify returns the HeaderID of a field name, in any case.
+func Identify(name []byte) HeaderID {
+	if len(name) >= len(byLength) {
+		return HeaderOther
+	}
+	for _, id := range byLength[len(name)] {
+		if EqualFold(name, headerNames[id]) {
+			return id
+		}
+	}
+	return HeaderOther
+}
+
+// IdentifyString is Identify for a string.
+func IdentifyString(name string) HeaderID { return Identify([]byte(name)) }
+
+// String returns the field's name in lower case.
+func (id HeaderID) String() string {
+	if id < headerCount {
+		return headerNames[id]
+	}
+	return ""
+}
+
+// HopByHop reports whether fields of this kind concern one connection only
+// (RFC 9110 section 7.6.1) and never go on.
+func (id HeaderID) HopByHop() bool {
+	switch id {
+	case HeaderConnection, HeaderKeepAlive, HeaderProxyConnection, HeaderProxyAuthenticate, HeaderProxyAuthorization, HeaderTE, HeaderTrailer, HeaderTransferEncoding, HeaderUpgrade, HeaderHTTP2Settings:
+		return true
+	}
+	return false
+}
+
+var lower = func() (t [256]byte) {
+	for i := range t {
+		t[i] = byte(i)
+		if i >= 'A' && i <= 'Z' {
+			t[i] += 'a' - 'A'
+		}
+	}
+	return t
+}()
+
+// EqualFold reports whether b equals the lower-case ASCII string s when its
+// own ASCII letters are folded. It allocates nothing.
+func EqualFold(b []byte, s string) bool {
+	if len(b) != len(s) {
+		return false
+	}
+	for i := range b {
+		if lower[b[i]] != s[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// Edits records changes to a head, to be merged when it is written: the head
+// itself stays as received. The zero Edits changes nothing.
+type Edits struct{ list []edit }
+
+type edit struct {
+	del   bool // remove fields of this name that were received
+	id    HeaderID
+	name  string // as written
+	value []byte // nil: only remove
+}
+
+// Reset forgets every edit and keeps the memory.
+func (e *Edits) Reset() { clear(e.list); e.list = e.list[:0] }
+
+// Len returns the number of edits.
+func (e *Edits) Len() int { return len(e.list) }
+
+// Set replaces every field called name by one with value. The value must stay
+// unchanged until the head is written.
+func (e *Edits) Set(name string, value []byte) { e.record(true, name, value) }
+
+// Add adds a field beside those there are.
+func (e *Edits) Add(name string, value []byte) { e.record(false, name, value) }
+
+// Del removes every field called name, also one set by an earlier edit.
+func (e *Edits) Del(name string) { e.record(true, name, nil) }
+
+func (e *Edits) record(del bool, name string, value []byte) {
+	id := IdentifyString(name)
+	if del {
+		for i := range e.list {
+			if x := &e.list[i]; x.id == id && (id != HeaderOther || sameName(x.name, name)) {
+				x.value = nil
+			}
+		}
+	}
+	e.list = append(e.list, edit{del, id, name, value})
+}
+
+// Removes reports whether a received field is removed or replaced.
+func (e *Edits) Removes(f *Field) bool {
+	for i := range e.list {
+		if x := &e.list[i]; x.del && x.id == f.ID && (x.id != HeaderOther || bytes.EqualFold(f.Name, []byte(x.name))) {
+			return true
+		}
+	}
+	return false
+}
+
+// Each calls f for every field the edits put in, in order.
+func (e *Edits) Each(f func(name string, value []byte)) {
+	for i := range e.list {
+		if e.list[i].value != nil {
+			f(e.list[i].name, e.list[i].value)
+		}
+	}
+}
+
+// At returns the field that edit i puts in; ok is false when it puts in none.
+// With Len it is Each without a closure, for the writers of heads.
+func (e *Edits) At(i int) (name string, value []byte, ok bool) {
+	x := &e.list[i]
+	return x.name, x.value, x.value != nil
+}
+
+func sameName(a, b string) bool { return len(a) == len(b) && bytes.EqualFold([]byte(a), []byte(b)) }

@@ -1,0 +1,73 @@
+package exchange
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"time"
+)
+
+// Identity is who a request was proved to come from: the result of
+// authentication. It is immutable and may be shared by many exchanges.
+type Identity struct {
+	Method   string // "jwt", "apiKey", "none"
+	Proof    string // how it was proved, for the operator: "RS256 kid 4f1c", "wk_1a2b3c4d"
+	Issuer   string // the issuer's name in the configuration
+	Subject  string
+	Client   string // the calling application as the issuer names it
+	Consumer string // as printed: a named consumer, "okta/0oa1…" or "okta/subject:alice"
+	Named    *Consumer
+	Scopes   []string
+	Roles    []string
+	TokenID  string // jti
+	Expires  time.Time
+	Claims   Claims
+}
+
+// HasScope reports whether the identity was granted scope.
+func (id *Identity) HasScope(scope string) bool {
+	for _, s := range id.Scopes {
+		if s == scope {
+			return true
+		}
+	}
+	return false
+}
+
+// Consumer is a named consumer: an application, partner or service that calls.
+// Immutable.
+type Consumer struct {
+	Name  string
+	Roles []string
+}
+
+// KeyRecord is what is known of an API key: never the key itself. Immutable.
+type KeyRecord struct {
+	Consumer *Consumer
+	Expires  time.Time // zero: does not expire
+}
+
+// Anonymous is the identity of callers of public routes.
+var Anonymous = &Identity{Method: "none"}
+
+// RequestID is Warder's own id of a request: 128 random bits.
+type RequestID [16]byte
+
+// NewRequestID returns a fresh id.
+func NewRequestID() (id RequestID) {
+	rand.Read(id[:])
+	return id
+}
+
+// Append appends the id as 32 hexadecimal digits.
+func (id RequestID) Append(b []byte) []byte { return hex.AppendEncode(b, id[:]) }
+
+func (id RequestID) String() string { return hex.EncodeToString(id[:]) }
+
+// ParseRequestID reads the form that String writes.
+func ParseRequestID(s string) (id RequestID, ok bool) {
+	if len(s) != 2*len(id) {
+		return id, false
+	}
+	_, err := hex.Decode(id[:], []byte(s))
+	return id, err == nil
+}

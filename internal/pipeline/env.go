@@ -1,0 +1,88 @@
+package pipeline
+
+import (
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/keys"
+)
+
+// Env is what a policy may know of the house when it is compiled. It hands
+// out narrow interfaces; no policy sees the configuration, the store, the
+// snapshot or another policy.
+type Env struct {
+	Route     string // label of the route, for buckets of its own
+	Issuer    func(name string) (*Issuer, error)
+	Limit     func(name string) (Limit, error)
+	Directory Directory
+	Public    bool // the route has auth: none
+}
+
+// Directory is who may call: consumers and their credentials, in memory.
+type Directory interface {
+	// Key finds the API key whose SHA-256 digest is given.
+	Key(digest [32]byte) (*exchange.KeyRecord, bool)
+	// Client finds the named consumer that claims this client of this issuer.
+	Client(issuer, client string) (*exchange.Consumer, bool)
+	// Consumer finds a consumer by its name.
+	Consumer(name string) (*exchange.Consumer, bool)
+}
+
+// Issuer is who signs the tokens we accept, compiled. Immutable.
+type Issuer struct {
+	Name       string   // in the configuration
+	URL        string   // iss, byte for byte
+	Audience   []string // one of them must be in aud
+	ClientIDs  []string // instead of, or beside, Audience (see security.md)
+	Algorithms []string
+	ClockSkew  time.Duration
+	Consumer   []string // claims that name the calling application, first present wins
+	Roles      string   // claim path of roles or groups; empty: none
+	TokenType  string   // access, at+jwt, any
+	Keys       keys.Set
+}
+
+// Kind is one line of the catalog: a policy, the place of its key in the
+// document, and how it is built.
+type Kind struct {
+	Path   string // "rateLimit", "auth.jwt"
+	config reflect.Type
+	build  func(cfg any, env Env) (Parts, error)
+}
+
+// Policy makes a Kind from a policy's constructor. C is its Config type: plain
+// data with json tags, decoded strictly by package config.
+func Policy[C any](path string, build func(C, Env) (Parts, error)) Kind {
+	return Kind{
+		Path:   path,
+		config: reflect.TypeFor[C](),
+		build:  func(cfg any, env Env) (Parts, error) { return build(*cfg.(*C), env) },
+	}
+}
+
+// NewConfig returns a pointer to a zero Config of the kind.
+func (k Kind) NewConfig() any { return reflect.New(k.config).Interface() }
+
+// Build compiles a Config that NewConfig made. Its error may be a *Problem.
+func (k Kind) Build(cfg any, env Env) (Parts, error) { return k.build(cfg, env) }
+
+// Problem is a complaint about one place inside a policy's Config, so that it
+// can be shown with its line.
+type Problem struct {
+	Path string // below the policy's key: "burst", "[1].per"
+	Text string // what is wrong and what to do
+}
+
+func (p *Problem) Error() string {
+	if p.Path == "" {
+		return p.Text
+	}
+	return p.Path + ": " + p.Text
+}
+
+// Complain makes a Problem.
+func Complain(path, format string, args ...any) error {
+	return &Problem{Path: path, Text: fmt.Sprintf(format, args...)}
+}

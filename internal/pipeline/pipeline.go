@@ -1,0 +1,135 @@
+// Package pipeline says what a policy is, in which order policies are asked,
+// and how a decision is reached.
+//
+// The order of the phases is fixed here: screen, authenticate, authorize,
+// limit. An operator chooses policies, never their order. A policy has parts,
+// one narrow interface per phase; it is compiled once from its Config and
+// never changes afterwards.
+package pipeline
+
+import (
+	"context"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/counters"
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+)
+
+// Verdict is what a part of a policy says of a request. The zero Verdict
+// refuses with internal_error. What the part saw it notes on the exchange's
+// trail, where the pipeline has opened a step for it.
+type Verdict struct {
+	outcome exchange.Outcome
+	code    fault.Code
+}
+
+// Pass lets the request go on.
+var Pass = Verdict{outcome: exchange.Passed}
+
+// NotMine is said by an Authenticator when the request carries no credential
+// of its kind, so that the next one may try.
+var NotMine = Verdict{outcome: exchange.Skipped}
+
+// Refuse turns the request away.
+func Refuse(code fault.Code) Verdict { return Verdict{exchange.Refused, code} }
+
+// CannotTell is the answer of a part that the world could not answer (a key
+// set not to be fetched while explaining). It refuses when serving.
+func CannotTell(code fault.Code) Verdict { return Verdict{exchange.Unknown, code} }
+
+// Code returns the code of a refusal.
+func (v Verdict) Code() fault.Code { return v.code }
+
+// Passed reports whether v lets the request go on.
+func (v Verdict) Passed() bool { return v.outcome == exchange.Passed }
+
+// World is what a decision may ask of the world outside the request: the
+// clock, the counters, and whether remote answers may be fetched. It is the
+// same for every policy of one decision.
+type World struct {
+	Now      time.Time
+	Counters Taker
+	Remote   bool // false: only what is in memory may be used (explain)
+}
+
+// Taker decides over several charges at once; see counters.Counters. Serving
+// takes, explaining only looks.
+type Taker interface {
+	Take(ctx context.Context, now time.Time, charges []counters.Charge, states []counters.State) (refused int, err error)
+}
+
+// Look makes a Taker that reads counters and charges nothing.
+func Look(c counters.Counters) Taker { return look{c} }
+
+type look struct{ c counters.Counters }
+
+func (l look) Take(ctx context.Context, now time.Time, charges []counters.Charge, states []counters.State) (int, error) {
+	return l.c.Look(ctx, now, charges, states)
+}
+
+// Parts is what a policy consists of, nil where it has no part in a phase.
+type Parts struct {
+	Screen       Limiter // limits keyed by the client's address alone; run before authentication
+	Authenticate Authenticator
+	Authorize    Authorizer
+	Limit        Limiter
+
+	// Check names the policy in the legend: what explain prints.
+	Check exchange.Check
+	// Challenge is the WWW-Authenticate challenge of an Authenticator.
+	Challenge Challenge
+	// Scope is what a scope policy asks for, for the challenge of scope_missing.
+	Scope string
+	// Credentials are the request fields (lower case) this policy reads as
+	// credentials: never logged, and removed towards the upstream unless
+	// Forward is set and the credential was verified for this request.
+	Credentials []string
+	Forward     bool
+}
+
+// Challenge is an authentication challenge (RFC 9110 section 11.6.1).
+type Challenge struct {
+	Scheme string // "Bearer"; empty: none
+	Params string // `realm="corp"`, constants and configuration only
+	Errors bool   // the scheme defines error="…" (RFC 6750)
+}
+
+// Authenticator proves who the caller is.
+type Authenticator interface {
+	// Authenticate returns NotMine when the request carries no credential of
+	// its kind. Every other verdict is final: a bad credential never falls
+	// through to the next method. With Pass the identity is not nil.
+	Authenticate(x *exchange.Exchange, w *World) (*exchange.Identity, Verdict)
+}
+
+// Authorizer decides whether the proved identity may do what it asks.
+type Authorizer interface {
+	Authorize(x *exchange.Exchange, w *World) Verdict
+}
+
+// Limiter proposes charges for a request; the pipeline takes all of a phase
+// in one call, or none.
+type Limiter interface {
+	Limit(x *exchange.Exchange, c *Charges)
+}
+
+// MaxCharges bounds the limits that one route may run in one phase.
+const MaxCharges = 8
+
+// Charges collects the charges of one phase.
+type Charges struct {
+	n      int
+	list   [MaxCharges]counters.Charge
+	states [MaxCharges]counters.State
+	check  [MaxCharges]uint16
+	open   uint16
+}
+
+// Add proposes a charge. Compile sees to it that a phase never has more than
+// MaxCharges.
+func (c *Charges) Add(ch counters.Charge) {
+	c.list[c.n] = ch
+	c.check[c.n] = c.open
+	c.n++
+}
