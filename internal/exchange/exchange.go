@@ -11,11 +11,12 @@ package exchange
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"time"
 
-	"crypto/tls"
+	"github.com/warder-gateway/warder/internal/fault"
 )
 
 // Exchange is one request and its response.
@@ -164,7 +165,12 @@ type Sink interface {
 }
 
 // Handler serves exchanges. The protocol engine owns x and resets it after
-// Serve returned.
+// the call returned.
 type Handler interface {
+	// Serve answers a well-formed request.
 	Serve(x *Exchange, sink Sink)
+	// Reject answers and records a request that the engine could not accept;
+	// x.Req holds what was parsed before the fault. The connection (of
+	// HTTP/1.1) closes afterwards.
+	Reject(x *Exchange, sink Sink, f *fault.Error)
 }
