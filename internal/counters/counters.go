@@ -4,16 +4,20 @@
 package counters
 
 import (
-	"context"
+	"crypto/sha256"
+	"errors"
 	"time"
 )
 
 // Charge asks to take one call from one bucket (GCRA).
 type Charge struct {
-	Key    [16]byte      // digest of limit and caller; see KeyOf
+	Key    Key           // of limit and caller, not zero; always with the same Period and Burst
 	Period time.Duration // time one call costs: 100/min = 600ms; > 0
 	Burst  int64         // calls that may come at once; >= 1
 }
+
+// MaxSpan bounds Period times Burst: the time an empty bucket takes to fill.
+const MaxSpan = 10 * 365 * 24 * time.Hour
 
 // State is what a bucket says after a decision.
 type State struct {
@@ -22,12 +26,58 @@ type State struct {
 	ResetIn   time.Duration // until the bucket is full again
 }
 
-// Counters decides. Implementations are safe for concurrent use.
+// Counters decides. Implementations are safe for concurrent use and bound
+// their own time: a decision must not outlast a few milliseconds.
 type Counters interface {
 	// Take charges every bucket, or none when one of them is exhausted. It
 	// fills states (as many as charges) and returns the index of the first
-	// exhausted bucket, or -1. An error means that nothing could be decided.
-	Take(ctx context.Context, now time.Time, charges []Charge, states []State) (refused int, err error)
+	// exhausted bucket, or -1. No two charges of one call share a key. An
+	// error means that nothing could be decided and nothing was charged.
+	Take(now time.Time, charges []Charge, states []State) (refused int, err error)
 	// Look is Take without charging anything.
-	Look(ctx context.Context, now time.Time, charges []Charge, states []State) (refused int, err error)
+	Look(now time.Time, charges []Charge, states []State) (refused int, err error)
+}
+
+// What a caller of Counters can do wrong. Nothing is decided, so that the
+// call is refused.
+var (
+	ErrCharge = errors.New("a charge without a key, or without a valid period and burst")
+	ErrTwice  = errors.New("two charges of one call on the same bucket")
+	ErrStates = errors.New("charges and states differ in number")
+	ErrClock  = errors.New("the time of the decision is out of range")
+)
+
+// Key names a bucket: a digest of a limit and of the caller it counts.
+//
+// It is SHA-256 cut to 128 bits, and the same in every process: a fleet that
+// counts together agrees on it without sharing a secret, and nobody can find
+// a value that lands in somebody else's bucket.
+type Key [16]byte
+
+// KeyOf starts a key from what is known when a limit is compiled. The same
+// parts in the same order give the same key.
+func KeyOf(parts ...string) Key {
+	var k Key
+	for _, part := range parts {
+		k = k.With(0, []byte(part))
+	}
+	return k
+}
+
+// With returns the key of one more value. The tag, 1 to 127, keeps values of
+// different meaning apart, so that one that is absent can simply be left out.
+// With allocates nothing.
+func (k Key) With(tag byte, value []byte) Key {
+	var room [128]byte
+	for len(value) > 96 {
+		// All but the end of a long value, under a tag that no end can have.
+		k = digest(append(append(append(room[:0], k[:]...), tag|128), value[:96]...))
+		value = value[96:]
+	}
+	return digest(append(append(append(room[:0], k[:]...), tag), value...))
+}
+
+func digest(b []byte) Key {
+	sum := sha256.Sum256(b)
+	return Key(sum[:len(Key{})])
 }

@@ -10,10 +10,10 @@
 package exchange
 
 import (
-	"context"
 	"crypto/tls"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/fault"
@@ -22,9 +22,9 @@ import (
 // Exchange is one request and its response.
 type Exchange struct {
 	Req, Resp         Head
-	ReqBody           Body  // never nil while the exchange is served
-	RespBody          Body  // set by upstream, moved to the client by gateway
-	ReqEdit, RespEdit Edits // towards the upstream; towards the client
+	ReqBody           Body         // never nil while the exchange is served
+	RespBody          ResponseBody // set by upstream, moved to the client by gateway
+	ReqEdit, RespEdit Edits        // towards the upstream; towards the client
 
 	ID     RequestID
 	Conn   *Conn      // immutable, per connection
@@ -47,43 +47,44 @@ type Exchange struct {
 	BytesIn  int64     // body bytes received
 	BytesOut int64     // body bytes sent
 
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	arena  []byte
+	// ReqStop ends a pending Read of ReqBody; the body is lost then. The
+	// engine sets it before the exchange is served; nil: a Read cannot be ended.
+	ReqStop interface{ Interrupt() }
+
+	life  atomic.Pointer[lifeline]
+	arena []byte
 }
 
 // Reset makes x ready for the next request and keeps its memory. Whoever owns
 // x calls it after the record is written.
 func (x *Exchange) Reset() {
-	if x.cancel != nil {
-		x.cancel(context.Canceled)
+	if l := x.life.Load(); l != nil {
+		l.reset()
 	}
-	req, resp := x.Req, x.Resp
-	reqEdit, respEdit := x.ReqEdit, x.RespEdit
-	req.Reset()
-	resp.Reset()
-	reqEdit.Reset()
-	respEdit.Reset()
+	x.Req.Reset()
+	x.Resp.Reset()
+	x.ReqEdit.Reset()
+	x.RespEdit.Reset()
 	x.Trail.Reset()
-	conn, arena, trail, params := x.Conn, x.arena[:0], x.Trail, x.Params[:0]
-	*x = Exchange{Req: req, Resp: resp, ReqEdit: reqEdit, RespEdit: respEdit, Conn: conn, arena: arena, Trail: trail, Params: params}
+	x.ReqBody, x.RespBody, x.ReqStop = nil, nil, nil
+	x.ID, x.Client, x.Secure, x.Start = RequestID{}, netip.Addr{}, false, time.Time{}
+	x.Route, x.Params, x.Allow = nil, x.Params[:0], ""
+	x.Identity = nil
+	x.RetryAfter, x.Reason = 0, ""
+	x.Target, x.UpStart, x.UpFirst = "", time.Time{}, time.Time{}
+	x.BytesIn, x.BytesOut = 0, 0
+	x.arena = x.arena[:0]
 }
 
-// Context returns the context of the exchange: cancelled when the client is
-// gone, the exchange is over, or the gateway cuts it. It is made when first
-// asked for, so that only policies that do I/O pay for it.
-func (x *Exchange) Context() context.Context {
-	if x.ctx == nil {
-		x.ctx, x.cancel = context.WithCancelCause(context.Background())
-	}
-	return x.ctx
-}
+// maxArena is the size above which an arena is not kept, in bytes.
+const maxArena = 64 << 10
 
 // Alloc returns n bytes that live as long as the exchange.
 func (x *Exchange) Alloc(n int) []byte {
 	if cap(x.arena)-len(x.arena) < n {
 		// What was handed out keeps the old array alive; only the rest of it is lost.
-		x.arena = make([]byte, 0, max(n, 1024))
+		// It grows, so that the next request like this one finds room.
+		x.arena = make([]byte, 0, max(n, min(2*cap(x.arena), maxArena), 1024))
 	}
 	p := len(x.arena)
 	x.arena = x.arena[:p+n]
@@ -142,6 +143,18 @@ type Body interface {
 	// Raw gives the connection for splicing: the bytes already buffered come
 	// first. ok is false where the bytes are encrypted, framed or watched.
 	Raw() (conn *net.TCPConn, buffered []byte, ok bool)
+}
+
+// ResponseBody is the body of an upstream's answer. Whoever moves it closes it
+// exactly once.
+type ResponseBody interface {
+	Body
+	// Buffered returns how many bytes have arrived and were not read yet,
+	// framing included: 0 means that Read would wait.
+	Buffered() int
+	// Close gives the upstream's connection back, or ends it when the body
+	// was not read to its end.
+	Close()
 }
 
 // Sink is the client's side of an exchange: the HTTP/1.1 loop or the HTTP/2

@@ -1,6 +1,6 @@
 package exchange
 
-import "bytes"
+import "strings"
 
 // Field is one header or trailer field. Name and Value are views; see Head.
 type Field struct {
@@ -226,7 +226,7 @@ func (e *Edits) record(del bool, name string, value []byte) {
 	id := IdentifyString(name)
 	if del {
 		for i := range e.list {
-			if x := &e.list[i]; x.id == id && (id != HeaderOther || sameName(x.name, name)) {
+			if x := &e.list[i]; x.id == id && (id != HeaderOther || strings.EqualFold(x.name, name)) {
 				x.value = nil
 			}
 		}
@@ -237,7 +237,7 @@ func (e *Edits) record(del bool, name string, value []byte) {
 // Removes reports whether a received field is removed or replaced.
 func (e *Edits) Removes(f *Field) bool {
 	for i := range e.list {
-		if x := &e.list[i]; x.del && x.id == f.ID && (x.id != HeaderOther || bytes.EqualFold(f.Name, []byte(x.name))) {
+		if x := &e.list[i]; x.del && x.id == f.ID && (x.id != HeaderOther || foldEqual(f.Name, x.name)) {
 			return true
 		}
 	}
@@ -260,4 +260,14 @@ func (e *Edits) At(i int) (name string, value []byte, ok bool) {
 	return x.name, x.value, x.value != nil
 }
 
-func sameName(a, b string) bool { return len(a) == len(b) && bytes.EqualFold([]byte(a), []byte(b)) }
+func foldEqual(b []byte, s string) bool {
+	if len(b) != len(s) {
+		return false
+	}
+	for i := range b {
+		if lower[b[i]] != lower[s[i]] {
+			return false
+		}
+	}
+	return true
+}

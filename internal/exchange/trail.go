@@ -1,6 +1,10 @@
 package exchange
 
-import "github.com/warder-gateway/warder/internal/fault"
+import (
+	"strconv"
+
+	"github.com/warder-gateway/warder/internal/fault"
+)
 
 // Outcome is what a check said. The zero Outcome is Refused.
 type Outcome uint8
@@ -41,7 +45,7 @@ const (
 // Step is one check: which (an index into the Legend), what it said and what
 // it saw.
 type Step struct {
-	Check   uint16
+	Check   uint32
 	Outcome Outcome
 	Code    fault.Code // why, unless Passed or Skipped
 	n       uint8
@@ -50,8 +54,17 @@ type Step struct {
 
 // Operand is something a check saw: a name and a text or a number.
 type Operand struct {
-	Name string // one of a fixed vocabulary, such as "kid"; also a word of Mend
-	Text string
+	Name   string // one of a fixed vocabulary, such as "kid"; also a word of Mend
+	Text   string
+	Number int64 // when Text is empty
+}
+
+// String returns the operand's text or number.
+func (o Operand) String() string {
+	if o.Text == "" {
+		return strconv.FormatInt(o.Number, 10)
+	}
+	return o.Text
 }
 
 // Reset forgets every step.
@@ -63,7 +76,7 @@ func (t *Trail) Reset() {
 // Begin opens the step of check; what is seen until the next Begin belongs to
 // it. When the trail is full the last step is overwritten, so that the one
 // that refuses is never lost.
-func (t *Trail) Begin(check uint16) {
+func (t *Trail) Begin(check uint32) {
 	if t.n < maxSteps {
 		t.n++
 	}
@@ -73,18 +86,23 @@ func (t *Trail) Begin(check uint16) {
 // Saw notes an operand on the open step. Text longer than 128 bytes is cut
 // with a mark. Name must be a constant.
 func (t *Trail) Saw(name, text string) {
-	if t.n == 0 {
-		return
-	}
-	s := &t.steps[t.n-1]
-	if int(s.n) == maxOperands {
-		return
-	}
 	if len(text) > maxOperand {
 		text = text[:maxOperand-len("…")] + "…"
 	}
-	s.ops[s.n] = Operand{name, text}
-	s.n++
+	t.saw(Operand{Name: name, Text: text})
+}
+
+// SawNumber notes a number on the open step.
+func (t *Trail) SawNumber(name string, n int64) { t.saw(Operand{Name: name, Number: n}) }
+
+func (t *Trail) saw(o Operand) {
+	if t.n == 0 {
+		return
+	}
+	if s := &t.steps[t.n-1]; int(s.n) < maxOperands {
+		s.ops[s.n] = o
+		s.n++
+	}
 }
 
 // End closes the open step.
@@ -118,7 +136,7 @@ type Check struct {
 }
 
 // At returns the entry of index i; an unknown index gives a zero Check.
-func (l *Legend) At(i uint16) Check {
+func (l *Legend) At(i uint32) Check {
 	if l == nil || int(i) >= len(l.Checks) {
 		return Check{}
 	}

@@ -41,7 +41,16 @@ func (c Code) Detail() string { return c.Public().entry().detail }
 // {client}, name operands of the trail step that refused.
 func (c Code) Mend() string { return c.entry().mend }
 
+// None is the code of a request that was not refused. It is no entry of the
+// catalogue, and deliberately not the zero Code.
+const None Code = 255
+
+var noEntry entry
+
 func (c Code) entry() *entry {
+	if c == None {
+		return &noEntry
+	}
 	if int(c) >= len(catalogue) {
 		return &catalogue[InternalError]
 	}

@@ -38,10 +38,11 @@ type Issuer struct {
 	ClientIDs  []string // instead of, or beside, Audience (see security.md)
 	Algorithms []string
 	ClockSkew  time.Duration
-	Consumer   []string // claims that name the calling application, first present wins
-	Roles      string   // claim path of roles or groups; empty: none
-	TokenType  string   // access, at+jwt, any
-	Keys       keys.Set
+	Consumer   []string       // claims that name the calling application, first present wins
+	Roles      string         // claim path of roles or groups; empty: none
+	TokenType  string         // access, at+jwt, any
+	Keys       keys.Set       // comparable: a pointer
+	Verdicts   *keys.Verdicts // what was verified before, outliving snapshots; nil: nothing is remembered
 }
 
 // Kind is one line of the catalog: a policy, the place of its key in the

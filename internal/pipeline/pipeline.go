@@ -8,7 +8,6 @@
 package pipeline
 
 import (
-	"context"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/counters"
@@ -38,25 +37,33 @@ func Refuse(code fault.Code) Verdict { return Verdict{exchange.Refused, code} }
 // set not to be fetched while explaining). It refuses when serving.
 func CannotTell(code fault.Code) Verdict { return Verdict{exchange.Unknown, code} }
 
-// Code returns the code of a refusal.
-func (v Verdict) Code() fault.Code { return v.code }
+// Code returns the code of a refusal; fault.None of a pass.
+func (v Verdict) Code() fault.Code {
+	if v.outcome == exchange.Passed {
+		return fault.None
+	}
+	return v.code
+}
 
 // Passed reports whether v lets the request go on.
 func (v Verdict) Passed() bool { return v.outcome == exchange.Passed }
 
 // World is what a decision may ask of the world outside the request: the
 // clock, the counters, and whether remote answers may be fetched. It is the
-// same for every policy of one decision.
+// same for every policy of one decision, and used by one at a time; whoever
+// decides often keeps one, so that a decision allocates nothing.
 type World struct {
 	Now      time.Time
 	Counters Taker
 	Remote   bool // false: only what is in memory may be used (explain)
+
+	charges Charges
 }
 
 // Taker decides over several charges at once; see counters.Counters. Serving
 // takes, explaining only looks.
 type Taker interface {
-	Take(ctx context.Context, now time.Time, charges []counters.Charge, states []counters.State) (refused int, err error)
+	Take(now time.Time, charges []counters.Charge, states []counters.State) (refused int, err error)
 }
 
 // Look makes a Taker that reads counters and charges nothing.
@@ -64,8 +71,8 @@ func Look(c counters.Counters) Taker { return look{c} }
 
 type look struct{ c counters.Counters }
 
-func (l look) Take(ctx context.Context, now time.Time, charges []counters.Charge, states []counters.State) (int, error) {
-	return l.c.Look(ctx, now, charges, states)
+func (l look) Take(now time.Time, charges []counters.Charge, states []counters.State) (int, error) {
+	return l.c.Look(now, charges, states)
 }
 
 // Parts is what a policy consists of, nil where it has no part in a phase.
@@ -81,6 +88,8 @@ type Parts struct {
 	Challenge Challenge
 	// Scope is what a scope policy asks for, for the challenge of scope_missing.
 	Scope string
+	// Scoped says that the identities of an Authenticator carry scopes.
+	Scoped bool
 	// Credentials are the request fields (lower case) this policy reads as
 	// credentials: never logged, and removed towards the upstream unless
 	// Forward is set and the credential was verified for this request.
@@ -122,14 +131,17 @@ type Charges struct {
 	n      int
 	list   [MaxCharges]counters.Charge
 	states [MaxCharges]counters.State
-	check  [MaxCharges]uint16
-	open   uint16
+	labels [MaxCharges]string
+	check  [MaxCharges]uint32
+	open   uint32
 }
 
-// Add proposes a charge. Compile sees to it that a phase never has more than
+// Add proposes a charge. label is how the limit was written; it must live as
+// long as the policy. Compile sees to it that a phase never has more than
 // MaxCharges.
-func (c *Charges) Add(ch counters.Charge) {
+func (c *Charges) Add(ch counters.Charge, label string) {
 	c.list[c.n] = ch
+	c.labels[c.n] = label
 	c.check[c.n] = c.open
 	c.n++
 }

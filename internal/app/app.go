@@ -1,0 +1,317 @@
+// Package app wires the parts of a gateway and runs them: it is the root of
+// everything that starts and the one who ends it, and the only package that
+// knows all others.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/admin"
+	"github.com/warder-gateway/warder/internal/config"
+	"github.com/warder-gateway/warder/internal/control"
+	"github.com/warder-gateway/warder/internal/counters"
+	"github.com/warder-gateway/warder/internal/events"
+	"github.com/warder-gateway/warder/internal/gateway"
+	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/policy"
+	"github.com/warder-gateway/warder/internal/secret"
+	"github.com/warder-gateway/warder/internal/snapshot"
+	"github.com/warder-gateway/warder/internal/telemetry"
+)
+
+// Options say what to run and where to write.
+type Options struct {
+	Config  string // the configuration file
+	State   string // the state folder
+	Stdout  io.Writer
+	Stderr  io.Writer
+	Version string
+
+	// Started is called once the gateway serves. It may be nil.
+	Started func(Running)
+}
+
+// Running tells where a started gateway listens.
+type Running struct {
+	Gateway map[string]string // address by listener name
+	Admin   string
+}
+
+// Run runs a gateway until a signal ends it, and returns nil after a clean
+// end. SIGTERM and SIGINT drain; a second one cuts; SIGHUP reloads.
+func Run(o Options, signals <-chan os.Signal) error {
+	a, err := start(o)
+	if err != nil {
+		return err
+	}
+	return a.serve(signals)
+}
+
+// app is a running gateway.
+type app struct {
+	log      *slog.Logger
+	metrics  *telemetry.Metrics
+	verdicts *keys.Verdicts
+	records  *events.Recorder
+	outputs  *outputs
+	live     *snapshot.Live
+	gateway  *gateway.Gateway
+	control  *control.Control
+	state    *State
+	digest   [32]byte
+
+	ready  atomic.Bool
+	admin  *surface // nil before the first load
+	health *surface // nil: with admin
+	open   atomic.Bool
+	drain  atomic.Pointer[config.Drain]
+	stdout io.Writer
+}
+
+// start brings a gateway up, or nothing of it.
+func start(o Options) (_ *app, err error) {
+	a := &app{
+		log:      telemetry.NewLogger(o.Stderr),
+		live:     &snapshot.Live{},
+		verdicts: keys.NewVerdicts(),
+		outputs:  &outputs{},
+		stdout:   o.Stdout,
+	}
+	if a.state, err = OpenState(o.State); err != nil {
+		return nil, err
+	}
+	if a.digest, err = a.state.AdminToken(); err != nil {
+		return nil, err
+	}
+	a.metrics = telemetry.NewMetrics(o.Version, codes())
+	a.records = events.NewRecorder(a.metrics)
+	a.records.Redirect(a.outputs)
+	count := counters.NewMemory(counters.DefaultBuckets)
+	defer func() {
+		if err != nil {
+			a.closeAll()
+		}
+	}()
+	a.gateway = gateway.New(gateway.Config{
+		Live: a.live, Counters: count, Records: a.records, Unrouted: a.metrics.Route(""), Log: a.log, Now: time.Now,
+	})
+	compiler := NewCompiler(a.metrics, a.verdicts, a.log, a.state.Path(signerFile))
+	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareAdmin(count), a.prepareLog, a.prepareGateway)
+	a.observe()
+	if err = a.control.Load(); err != nil {
+		return nil, err
+	}
+	a.ready.Store(true)
+	if o.Started != nil {
+		o.Started(Running{Gateway: a.gateway.Addresses(), Admin: a.admin.ln.Addr().String()})
+	}
+	a.log.Info("serving", "config", o.Config, "hash", a.control.Status().Config[:12], "listeners", a.gateway.Addresses(), "admin", a.admin.ln.Addr().String())
+	return a, nil
+}
+
+// NewCompiler returns the compiler of this build. signer is the path of the
+// authorization server's key, made when it is first needed.
+func NewCompiler(m *telemetry.Metrics, v *keys.Verdicts, log *slog.Logger, signer string) *snapshot.Compiler {
+	return &snapshot.Compiler{
+		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: m, Verdicts: v, Log: log,
+		ReadFile: secret.ReadFile, Local: (&locals{signer: signer, log: log}).of,
+	}
+}
+
+// serve runs until a signal says to end.
+func (a *app) serve(signals <-chan os.Signal) error {
+	ctx, stop := context.WithCancel(context.Background())
+	reload := make(chan os.Signal, 1)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		if err := a.control.Watch(ctx, reload); err != nil {
+			a.log.Error("the configuration is not watched; SIGHUP still reloads it", "error", err)
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-reload:
+					if err := a.control.Load(); err != nil {
+						a.log.Error("configuration refused; what runs keeps running", "error", err)
+					}
+				}
+			}
+		}
+	})
+	var sig os.Signal
+	for sig = range signals {
+		if sig != syscall.SIGHUP {
+			break
+		}
+		select {
+		case reload <- sig:
+		default: // one is waiting already
+		}
+	}
+	stop()
+	watching.Wait()
+	return a.shutdown(sig, signals)
+}
+
+// shutdown ends service as drain: says: not ready but serving for a while,
+// then closing gently, then cut.
+func (a *app) shutdown(sig os.Signal, signals <-chan os.Signal) error {
+	drain := a.drain.Load()
+	a.ready.Store(false)
+	a.log.Info("draining", "signal", fmt.Sprint(sig), "delay", drain.Delay.Std(), "limit", drain.Limit.Std())
+	ctx, cancel := context.WithTimeout(context.Background(), drain.Delay.Std()+drain.Limit.Std())
+	defer cancel()
+	hurry := make(chan struct{})
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		for {
+			select {
+			case s, ok := <-signals:
+				if ok && s == syscall.SIGHUP {
+					continue
+				}
+				cancel()
+				return
+			case <-hurry:
+				return
+			}
+		}
+	})
+	select {
+	case <-time.After(drain.Delay.Std()):
+	case <-ctx.Done():
+	}
+	err := a.gateway.Drain(ctx)
+	close(hurry)
+	waiting.Wait()
+	if err != nil {
+		a.log.Warn("some exchanges were cut", "error", err)
+	}
+	a.closeAll()
+	a.log.Info("stopped")
+	return nil
+}
+
+func (a *app) closeAll() {
+	a.live.Swap(nil)
+	for _, s := range []*surface{a.admin, a.health} {
+		if s != nil {
+			s.close()
+		}
+	}
+	if err := a.records.Close(); err != nil {
+		a.log.Error("the end of the access log was lost", "error", err)
+	}
+	a.outputs.replace(nil, nil, nil)
+}
+
+// prepareGateway binds listeners.
+func (a *app) prepareGateway(next *snapshot.Snapshot, doc *config.Document) (commit, abort func(), err error) {
+	serve, abort, err := a.gateway.Prepare(next)
+	if err != nil {
+		return nil, nil, err
+	}
+	return func() {
+		serve()
+		a.drain.Store(&doc.Drain)
+		a.open.Store(doc.Admin.Metrics == "open")
+	}, abort, nil
+}
+
+// prepareAdmin binds the admin and health surfaces at the first load.
+func (a *app) prepareAdmin(count counters.Counters) control.Prepare {
+	return func(_ *snapshot.Snapshot, doc *config.Document) (commit, abort func(), err error) {
+		nothing := func() {}
+		if a.admin != nil {
+			health := ""
+			if a.health != nil {
+				health = a.health.address
+			}
+			if string(doc.Admin.Address) != a.admin.address || healthAddress(doc) != health {
+				return nil, nil, errors.New("admin.address and health.address cannot change while the gateway runs; restart it")
+			}
+			return nothing, nothing, nil
+		}
+		handler := admin.Handler(admin.Config{
+			Address: string(doc.Admin.Address), TokenDigest: a.digest,
+			Metrics: a.metrics.Handler(), MetricsOpen: a.open.Load,
+			Ready: a.isReady, Status: a.control.Status,
+			Explainer: &explainer{a.live, a.records, count}, Log: a.log,
+		})
+		adm, err := listen("admin", string(doc.Admin.Address), admin.Server(handler, a.log))
+		if err != nil {
+			return nil, nil, err
+		}
+		var health *surface
+		if at := healthAddress(doc); at != "" {
+			if health, err = listen("health", at, admin.Server(admin.Health(a.isReady), a.log)); err != nil {
+				adm.close()
+				return nil, nil, err
+			}
+		}
+		return func() {
+				a.admin, a.health = adm, health
+				adm.start()
+				if health != nil {
+					health.start()
+				}
+			}, func() {
+				adm.close()
+				if health != nil {
+					health.close()
+				}
+			}, nil
+	}
+}
+
+func healthAddress(doc *config.Document) string {
+	if doc.Health == nil {
+		return ""
+	}
+	return string(doc.Health.Address)
+}
+
+// isReady says why the gateway should get no traffic; nil if it should.
+func (a *app) isReady() error {
+	if !a.ready.Load() {
+		return errors.New("not ready")
+	}
+	return nil
+}
+
+// surface is an HTTP server of our own on one address.
+type surface struct {
+	address string
+	ln      net.Listener
+	srv     *http.Server
+	serving sync.WaitGroup
+}
+
+func listen(name, address string, srv *http.Server) (*surface, error) {
+	ln, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s: address %s is in use by another program; stop it or choose another address", name, address)
+	} else if err != nil {
+		return nil, fmt.Errorf("%s: cannot listen on %s: %w", name, address, err)
+	}
+	return &surface{address: address, ln: ln, srv: srv}, nil
+}
+
+func (s *surface) start() { s.serving.Go(func() { s.srv.Serve(s.ln) }) }
+
+func (s *surface) close() {
+	s.ln.Close()
+	s.srv.Close()
+	s.serving.Wait()
+}

@@ -1,0 +1,74 @@
+package app
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"github.com/warder-gateway/warder/internal/config"
+	"github.com/warder-gateway/warder/internal/control"
+	"github.com/warder-gateway/warder/internal/policy"
+	"github.com/warder-gateway/warder/internal/telemetry"
+)
+
+// CheckReport says what is in a configuration, or what is wrong with it.
+type CheckReport struct {
+	Problems  []Complaint `json:"problems"`
+	Config    string      `json:"config,omitempty"`
+	Routes    int         `json:"routes"`
+	Issuers   int         `json:"issuers"`
+	Upstreams int         `json:"upstreams"`
+	Consumers int         `json:"consumers"`
+}
+
+// Complaint is one problem with its place.
+type Complaint struct {
+	File   string `json:"file"`
+	Line   int    `json:"line"`
+	Column int    `json:"column"`
+	Path   string `json:"path,omitempty"`
+	Text   string `json:"text"`
+	Mend   string `json:"mend,omitempty"`
+	line   string
+}
+
+func (c Complaint) String() string { return c.line }
+
+// Check takes a configuration file down the road that run takes, as far as it
+// goes without starting anything. An error says that it could not be read.
+func Check(path string) (*CheckReport, error) {
+	scratch, err := os.MkdirTemp("", "warder-check-") // an authorization server wants a key
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(scratch)
+	compiler := NewCompiler(telemetry.NewMetrics("check", codes()), nil, slog.New(slog.DiscardHandler), filepath.Join(scratch, signerFile))
+	snap, doc, err := control.Compile(path, compiler)
+	var problems config.Problems
+	switch {
+	case errors.As(err, &problems):
+		r := &CheckReport{}
+		for _, p := range problems {
+			r.Problems = append(r.Problems, Complaint{p.File, p.Line, p.Column, p.Path, p.Text, p.Mend, p.String()})
+		}
+		return r, nil
+	case err != nil:
+		return nil, err
+	}
+	defer snap.Release()
+	return &CheckReport{
+		Problems: []Complaint{}, Config: snap.Config, Routes: len(snap.Routes()), Issuers: len(doc.Issuers),
+		Upstreams: len(doc.Upstreams), Consumers: len(doc.Consumers),
+	}, nil
+}
+
+// Schema returns the JSON Schema of what this build accepts.
+func Schema() ([]byte, error) {
+	types := map[string]reflect.Type{}
+	for _, k := range policy.Catalog() {
+		types[k.Path] = reflect.TypeOf(k.NewConfig()).Elem()
+	}
+	return config.Schema(types)
+}

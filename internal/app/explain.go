@@ -1,0 +1,173 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/admin"
+	"github.com/warder-gateway/warder/internal/counters"
+	"github.com/warder-gateway/warder/internal/events"
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/http1"
+	"github.com/warder-gateway/warder/internal/pipeline"
+	"github.com/warder-gateway/warder/internal/snapshot"
+)
+
+// explainer answers the questions of the admin surface.
+type explainer struct {
+	live     *snapshot.Live
+	records  *events.Recorder
+	counters counters.Counters
+}
+
+// Past implements admin.Explainer.
+func (e *explainer) Past(id string) (*events.Explanation, error) {
+	if id == "last" {
+		if r, ok := e.records.Last(); ok {
+			return events.Explain(r), nil
+		}
+		return nil, fmt.Errorf("request %w: none came since the start", admin.ErrNotFound)
+	}
+	want, ok := exchange.ParseRequestID(id)
+	if !ok {
+		return nil, errors.New("a request id is 32 hexadecimal digits, as X-Request-Id says it")
+	}
+	if r, ok := e.records.Find(want); ok {
+		return events.Explain(r), nil
+	}
+	return nil, fmt.Errorf("request %w: it is older than what is remembered, or went to another gateway", admin.ErrNotFound)
+}
+
+// Judge implements admin.Explainer. The engine's own rules come first, so that
+// what it would not accept is refused here too; then the one decision function judges it in a world where counters are
+// only looked at and nothing is fetched.
+func (e *explainer) Judge(q admin.Question) (*events.Explanation, error) {
+	var head exchange.Head
+	head.Reset()
+	if err := compose(&head, q); err != nil {
+		return nil, err
+	}
+	var err error
+	from := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if q.Client != "" {
+		if from, err = netip.ParseAddr(q.Client); err != nil {
+			return nil, fmt.Errorf("%q is no address", q.Client)
+		}
+	}
+	snap := e.live.Acquire()
+	if snap == nil {
+		return nil, errors.New("the gateway is shutting down")
+	}
+	defer snap.Release()
+	x := &exchange.Exchange{Start: time.Now(), Client: from, Conn: &exchange.Conn{Listener: "explain"}}
+	x.Req = head
+	code := fault.None
+	if f := http1.Accept(&x.Req); f != nil {
+		code, x.Reason = f.Code, f.Reason
+	} else {
+		w := pipeline.World{Now: x.Start, Counters: pipeline.Look(e.counters)}
+		_, verdict := snap.Decide(x, &w)
+		code = verdict.Code()
+	}
+	rec := events.Capture(x, snap.Legend(), code, x.Start)
+	out := events.Explain(&rec)
+	out.MadeUp, out.ID = true, ""
+	return out, nil
+}
+
+// compose makes a request head of a question. The URL is cut by hand: a
+// parser would mend what is to be judged.
+func compose(h *exchange.Head, q admin.Question) error {
+	rest, ok := strings.CutPrefix(q.URL, "http://")
+	if !ok {
+		if rest, ok = strings.CutPrefix(q.URL, "https://"); !ok {
+			return errors.New("the URL must begin with http:// or https://")
+		}
+	}
+	host, target := rest, "/"
+	if i := strings.IndexAny(rest, "/?"); i >= 0 {
+		host, target = rest[:i], rest[i:]
+		if target[0] == '?' {
+			target = "/" + target
+		}
+	}
+	h.Method, h.Target, h.Major, h.Minor = []byte(q.Method), []byte(target), 1, 1
+	add := func(name, value string) {
+		h.Fields = append(h.Fields, exchange.Field{Name: []byte(name), Value: []byte(value)})
+	}
+	add("Host", host)
+	for _, line := range q.Headers {
+		name, value, ok := strings.Cut(line, ":")
+		if !ok {
+			return fmt.Errorf("the header %q has no colon; write 'Name: value'", name)
+		}
+		add(name, strings.TrimSpace(value))
+	}
+	return nil
+}
+
+// RouteDetail is what explain route prints: a route as it was compiled.
+type RouteDetail struct {
+	Name     string   `json:"name"`
+	Host     string   `json:"host,omitempty"`
+	Path     string   `json:"path"`
+	Methods  []string `json:"methods"`
+	Upstream string   `json:"upstream"`
+	Checks   []Fact   `json:"checks"` // in the order in which they are asked
+	Bounds   []Fact   `json:"bounds"`
+}
+
+// Fact is a name and a value.
+type Fact struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Route implements admin.Explainer.
+func (e *explainer) Route(name string) (any, error) {
+	snap := e.live.Acquire()
+	if snap == nil {
+		return nil, errors.New("the gateway is shutting down")
+	}
+	defer snap.Release()
+	var names []string
+	for i := range snap.Routes() {
+		r := &snap.Routes()[i]
+		names = append(names, r.Labels.Name)
+		if r.Labels.Name != name {
+			continue
+		}
+		d := &RouteDetail{Name: name, Host: r.Labels.Host, Path: r.Labels.Pattern, Methods: r.Methods, Upstream: r.Target, Bounds: bounds(r)}
+		for _, p := range r.Policies {
+			words := strings.TrimSpace(p.Check.Name + " " + p.Check.Want)
+			d.Checks = append(d.Checks, Fact{p.Check.Phase, words + "  (from " + p.From + ")"})
+		}
+		return d, nil
+	}
+	const most = 20
+	if len(names) > most {
+		names = append(names[:most], "…")
+	}
+	return nil, fmt.Errorf("route %w: the routes are %s", admin.ErrNotFound, strings.Join(names, ", "))
+}
+
+func bounds(r *snapshot.Route) []Fact {
+	text := func(d time.Duration) string {
+		if d == 0 {
+			return "unlimited"
+		}
+		return d.String()
+	}
+	t := r.Timeouts
+	all := []Fact{{"body.maxSize", fmt.Sprintf("%d bytes", r.MaxBody)}}
+	if r.Local == nil {
+		all = append(all,
+			Fact{"timeout.connect", text(t.Connect)}, Fact{"timeout.firstByte", text(t.FirstByte)},
+			Fact{"timeout.idle", text(t.Idle)}, Fact{"timeout.total", text(t.Total)})
+	}
+	return all
+}

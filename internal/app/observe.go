@@ -1,0 +1,49 @@
+package app
+
+import (
+	"time"
+
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/telemetry"
+)
+
+// codes are the refusal codes as metrics name them.
+func codes() []telemetry.Code {
+	var all []telemetry.Code
+	for _, c := range fault.Codes() {
+		all = append(all, telemetry.Code{Name: c.String(), Status: c.Status()})
+	}
+	return all
+}
+
+// observe shows what the parts know of themselves as metrics.
+func (a *app) observe() {
+	m := a.metrics
+	m.Gauge(telemetry.ActiveConnections, func() float64 { return float64(a.gateway.Connections()) })
+	m.Counter(telemetry.TokenCacheHits, func() float64 { return float64(a.verdicts.Counts().Hits) })
+	m.Counter(telemetry.TokenCacheMisses, func() float64 { return float64(a.verdicts.Counts().Misses) })
+	m.Issuers(a.issuerKeys)
+}
+
+// issuerKeys tells how the key sets in force are.
+func (a *app) issuerKeys() (all []telemetry.IssuerKeys) {
+	snap := a.live.Acquire()
+	if snap == nil {
+		return nil
+	}
+	defer snap.Release()
+	for _, i := range snap.Issuers {
+		remote, ok := i.Keys.(*keys.Remote)
+		if !ok {
+			continue // our own keys do not age
+		}
+		s := remote.Status()
+		k := telemetry.IssuerKeys{Issuer: i.Name, Loaded: !s.Loaded.IsZero(), OK: s.Err == nil && !s.Loaded.IsZero()}
+		if k.Loaded {
+			k.Age = time.Since(s.Loaded)
+		}
+		all = append(all, k)
+	}
+	return all
+}

@@ -1,0 +1,120 @@
+package authserver
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+)
+
+// authenticate returns the client that made the request, proved by its secret:
+// client_secret_basic or client_secret_post (RFC 6749 section 2.3.1), never
+// both and never anything else.
+func (s *Server) authenticate(r *http.Request, params form) (*client, error) {
+	id, secret, err := credential(r, params)
+	if err != nil {
+		return nil, err
+	}
+	// A client that is not known takes the same path and the same time as one
+	// that is: one digest, one comparison, one place in the memory of guesses.
+	c, known := s.clients[id]
+	want := s.unknown
+	if known {
+		want = c.digest
+	}
+	got := sha256.Sum256([]byte(secret))
+	right := subtle.ConstantTimeCompare(got[:], want[:]) == 1
+	from := clientPrefix(r)
+	proved, slowed := s.guesses.judge(id, from, s.now(), right && known)
+	if slowed > 0 && known {
+		// Only names of the configuration are logged; what strangers make up is not.
+		s.log.WarnContext(r.Context(), "client slowed down after wrong secrets", "client", id, "from", from, "for", slowed)
+	}
+	if !proved {
+		return nil, errClient
+	}
+	return c, nil
+}
+
+// credential returns the client id and secret of a request, neither empty.
+func credential(r *http.Request, params form) (id, secret string, err error) {
+	authorization := r.Header.Values("Authorization")
+	_, hasSecret := params["client_secret"]
+	_, hasAssertion := params["client_assertion"]
+	_, hasAssertionType := params["client_assertion_type"]
+	ways := len(authorization)
+	if hasSecret {
+		ways++
+	}
+	if hasAssertion || hasAssertionType {
+		ways++
+	}
+	switch {
+	case ways > 1:
+		return "", "", errTwoMethods
+	case hasSecret:
+		id, secret = params["client_id"], params["client_secret"]
+	case len(authorization) == 1:
+		var ok bool
+		if id, secret, ok = parseBasic(authorization[0]); !ok {
+			return "", "", errClient
+		}
+		// Many clients send their id in the body too; it must be the same one.
+		if again, ok := params["client_id"]; ok && again != id {
+			return "", "", errTwoClients
+		}
+	}
+	if id == "" || secret == "" {
+		return "", "", errClient
+	}
+	return id, secret, nil
+}
+
+// parseBasic reads a Basic credential whose two halves are form-encoded
+// (RFC 6749 section 2.3.1, RFC 7617).
+func parseBasic(field string) (id, secret string, ok bool) {
+	scheme, encoded, ok := strings.Cut(field, " ")
+	if !ok || !strings.EqualFold(scheme, "Basic") {
+		return "", "", false
+	}
+	pair, err := base64.StdEncoding.Strict().DecodeString(encoded)
+	if err != nil {
+		return "", "", false
+	}
+	id, secret, ok = strings.Cut(string(pair), ":")
+	if !ok {
+		return "", "", false
+	}
+	id, err = url.QueryUnescape(id)
+	if err != nil {
+		return "", "", false
+	}
+	secret, err = url.QueryUnescape(secret)
+	if err != nil || !utf8.ValidString(id) || !utf8.ValidString(secret) {
+		return "", "", false
+	}
+	return id, secret, true
+}
+
+// clientPrefix returns the network the request came from: what one household
+// or host usually has. An address that cannot be read is one network too.
+func clientPrefix(r *http.Request) netip.Prefix {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	addr := peer.Addr().Unmap().WithZone("")
+	bits := 64
+	if addr.Is4() {
+		bits = 32
+	}
+	prefix, err := addr.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return prefix
+}

@@ -1,0 +1,191 @@
+// Package cli is the command line. Its commands are thin: each calls app, the
+// admin surface of a running gateway, or a pure function.
+//
+// Exit status is 0 when all is well, 1 when the answer is no (a check failed,
+// a gateway could not start), 2 when a command was used wrongly.
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/warder-gateway/warder/internal/app"
+)
+
+// The exit statuses.
+const (
+	exitFine  = 0
+	exitNo    = 1
+	exitUsage = 2
+)
+
+// root is the command line as kong reads it.
+type root struct {
+	Quickstart quickstartCmd `cmd:"" help:"Run a whole demo on loopback: gateway, authorization server, two backends."`
+	Run        runCmd        `cmd:"" help:"Run the gateway with a configuration file."`
+	Check      checkCmd      `cmd:"" help:"Check a configuration file without starting anything."`
+	Explain    explainCmd    `cmd:"" help:"Explain why a request was let in or turned away."`
+	Key        keyCmd        `cmd:"" help:"Make API keys, and hash them for the configuration."`
+	Schema     schemaCmd     `cmd:"" help:"Print the JSON Schema of the configuration, for editors."`
+	Version    versionCmd    `cmd:"" help:"Print the version and what is built in."`
+}
+
+// env is what commands work with.
+type env struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// outputFlag is the choice of form on every command that prints data.
+type outputFlag struct {
+	Output string `enum:"text,json" default:"text" help:"Form of the output: ${enum}."`
+}
+
+// adminFlags say how to reach a running gateway.
+type adminFlags struct {
+	Admin     string `default:"http://127.0.0.1:8901" env:"WARDER_ADMIN" help:"URL of the gateway's admin surface." placeholder:"URL"`
+	TokenFile string `env:"WARDER_TOKEN_FILE" help:"File that holds the admin token; default: admin.token in the state folder." placeholder:"FILE"`
+}
+
+const description = `Warder is a secure API gateway: the single entry point in front of your APIs.
+
+First steps:
+  warder quickstart                     a running demo in one command
+  warder check -c warder.yaml           is this configuration right?
+  warder run -c warder.yaml             run it
+  warder explain last                   why was the last request turned away?`
+
+// Main runs one command line and returns its exit status.
+func Main(args []string, in io.Reader, out, errOut io.Writer) int {
+	var r root
+	code := -1
+	parser, err := kong.New(&r,
+		kong.Name("warder"), kong.Description(description),
+		kong.Writers(out, errOut),
+		kong.Exit(func(n int) { code = n }),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Vars{"state": app.DefaultState()},
+	)
+	if err != nil {
+		panic(err) // the types above are wrong, which every test sees
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	ctx, err := parser.Parse(args)
+	if code >= 0 { // --help was printed
+		return code
+	}
+	if err != nil {
+		fmt.Fprintf(errOut, "warder: %v\n", err)
+		fmt.Fprintf(errOut, "See: warder %s--help\n", commandOf(args))
+		return exitUsage
+	}
+	err = ctx.Run(&env{in, out, errOut})
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitFine
+	case errors.As(err, &usage):
+		fmt.Fprintf(errOut, "warder: %v\n", err)
+		return exitUsage
+	case errors.Is(err, errNo):
+		return exitNo // what there is to say was said
+	}
+	fmt.Fprintf(errOut, "warder: %v\n", err)
+	return exitNo
+}
+
+// commandOf returns the command of args with a space behind it, for a hint.
+func commandOf(args []string) string {
+	if strings.HasPrefix(args[0], "-") {
+		return ""
+	}
+	return args[0] + " "
+}
+
+// usageError is a command used wrongly.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+// errNo ends a command that has printed why the answer is no.
+var errNo = errors.New("no")
+
+func (e *env) json(v any) error {
+	enc := json.NewEncoder(e.out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+type runCmd struct {
+	Config string `short:"c" required:"" help:"Configuration file." placeholder:"FILE"`
+	State  string `default:"${state}" help:"State folder: admin token, keys." placeholder:"DIR"`
+}
+
+func (c *runCmd) Run(e *env) error {
+	path, err := filepath.Abs(c.Config)
+	if err != nil {
+		return err
+	}
+	return app.Run(app.Options{Config: path, State: c.State, Stdout: e.out, Stderr: e.err, Version: version()}, signals())
+}
+
+// signals returns the channel on which the process is told to end or reload.
+func signals() <-chan os.Signal {
+	ch := make(chan os.Signal, 4)
+	signal.Notify(ch, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	return ch
+}
+
+type checkCmd struct {
+	Config string `short:"c" required:"" help:"Configuration file." placeholder:"FILE"`
+	outputFlag
+}
+
+func (c *checkCmd) Run(e *env) error {
+	report, err := app.Check(c.Config)
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		if err := e.json(report); err != nil {
+			return err
+		}
+	} else {
+		for _, p := range report.Problems {
+			fmt.Fprintln(e.out, p)
+		}
+		if len(report.Problems) == 0 {
+			fmt.Fprintf(e.out, "%s is right: %d routes, %d issuers, %d upstreams, %d consumers\n",
+				c.Config, report.Routes, report.Issuers, report.Upstreams, report.Consumers)
+		} else {
+			fmt.Fprintf(e.out, "%s: %d problems\n", c.Config, len(report.Problems))
+		}
+	}
+	if len(report.Problems) > 0 {
+		return errNo
+	}
+	return nil
+}
+
+type schemaCmd struct{}
+
+func (schemaCmd) Run(e *env) error {
+	schema, err := app.Schema()
+	if err != nil {
+		return err
+	}
+	_, err = e.out.Write(append(schema, '\n'))
+	return err
+}

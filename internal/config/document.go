@@ -1,0 +1,336 @@
+package config
+
+import (
+	"crypto/sha256"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/scalar"
+	"github.com/warder-gateway/warder/internal/secret"
+)
+
+// Document is one whole configuration as it was written, with the built-in
+// defaults filled in where nothing was. It is plain data; nothing changes it
+// after Resolve.
+type Document struct {
+	Version   int        `json:"version" enum:"1"`
+	Listeners []Listener `json:"listeners"`
+	Admin     Admin      `json:"admin"`
+	Health    *Health    `json:"health"` // nil: with admin
+	Drain     Drain      `json:"drain"`
+
+	Issuers             Named[Issuer]        `json:"issuers"`
+	AuthorizationServer *AuthorizationServer `json:"authorizationServer"` // nil: off
+	Consumers           Named[Consumer]      `json:"consumers"`
+	Limits              Named[Node]          `json:"limits"`
+	Upstreams           Named[Upstream]      `json:"upstreams"`
+
+	Defaults Settings   `json:"defaults"`
+	APIs     Named[API] `json:"apis"`
+	Routes   []Route    `json:"routes"`
+
+	Log       Log       `json:"log"`
+	Freshness Freshness `json:"freshness"`
+
+	root       Node
+	digest     [sha256.Size]byte
+	references []reference
+	problems   Problems
+}
+
+func (d *Document) defaults() {
+	d.Version = 1
+	d.Admin.defaults()
+	d.Drain.defaults()
+	d.Log.defaults()
+	d.Freshness.defaults()
+}
+
+// Listener is one address that serves the public side.
+type Listener struct {
+	Name    string       `json:"name"`    // default: the address
+	Address Address      `json:"address"` // default: 127.0.0.1:8080, with certificates :8443
+	TLS     *ListenerTLS `json:"tls"`     // nil: plain
+	Limits  Guard        `json:"limits"`
+}
+
+func (l *Listener) defaults() { l.Limits.defaults() }
+
+// Plain reports whether the listener speaks HTTP without TLS.
+func (l *Listener) Plain() bool { return l.TLS == nil || l.TLS.None }
+
+// ListenerTLS says how a listener speaks TLS. The word none says that plain
+// HTTP is meant.
+type ListenerTLS struct {
+	None         bool          `json:"-"`
+	Certificates []Certificate `json:"certificates" required:"true"`
+	MinVersion   string        `json:"minVersion" enum:"1.2,1.3"`
+}
+
+func (t *ListenerTLS) defaults() { t.MinVersion = "1.2" }
+
+// UnmarshalText takes the word none.
+func (t *ListenerTLS) UnmarshalText(text []byte) error {
+	if string(text) != "none" {
+		return errTLS
+	}
+	t.None = true
+	return nil
+}
+
+// Certificate is a pair of PEM files, picked by server name.
+type Certificate struct {
+	CertFile File `json:"certFile" required:"true"`
+	KeyFile  File `json:"keyFile" required:"true"`
+}
+
+// Guard bounds what strangers may ask of a listener.
+type Guard struct {
+	HeaderSize    scalar.Size     `json:"headerSize"`
+	Headers       int             `json:"headers"`
+	HeaderTimeout scalar.Duration `json:"headerTimeout"`
+	IdleTimeout   scalar.Duration `json:"idleTimeout"`
+	Connections   int             `json:"connections"` // 0: by the limit on open files
+}
+
+func (g *Guard) defaults() {
+	*g = Guard{
+		HeaderSize:    16 << 10,
+		Headers:       100,
+		HeaderTimeout: scalar.Duration(5 * time.Second),
+		IdleTimeout:   scalar.Duration(time.Minute),
+	}
+}
+
+// Admin is where the gateway is managed.
+type Admin struct {
+	Address Address `json:"address"`
+	Metrics string  `json:"metrics" enum:"open"` // empty: /metrics needs the token
+}
+
+func (a *Admin) defaults() { a.Address = "127.0.0.1:8901" }
+
+// Health is where load balancers ask.
+type Health struct {
+	Address Address `json:"address" required:"true"`
+}
+
+// Drain says how the gateway ends: not ready and serving on for Delay, then
+// closing gently, cut at Limit.
+type Drain struct {
+	Delay scalar.Duration `json:"delay"`
+	Limit scalar.Duration `json:"limit"`
+}
+
+func (d *Drain) defaults() {
+	*d = Drain{Delay: scalar.Duration(5 * time.Second), Limit: scalar.Duration(30 * time.Second)}
+}
+
+// Issuer is who signs the tokens we accept.
+type Issuer struct {
+	Issuer       string              `json:"issuer" required:"true"` // iss, byte for byte
+	JWKSURI      string              `json:"jwksUri"`
+	JWKSFile     File                `json:"jwksFile"`
+	CAFile       File                `json:"caFile"`
+	Audience     scalar.List[string] `json:"audience"`
+	ClientIDs    scalar.List[string] `json:"clientIds"`
+	Algorithms   []string            `json:"algorithms" enum:"RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,EdDSA" later:"HS256,HS384,HS512"`
+	ClockSkew    scalar.Duration     `json:"clockSkew"`
+	Consumer     scalar.List[string] `json:"consumer"` // claims that name the calling application, first present wins
+	Roles        string              `json:"roles"`    // claim path; empty: none
+	TokenType    string              `json:"tokenType" enum:"access,at+jwt,any"`
+	TokenBinding string              `json:"tokenBinding" enum:"asIssued" later:"dpop,mtls"`
+}
+
+func (i *Issuer) defaults() {
+	i.Algorithms = []string{"RS256", "PS256", "ES256", "EdDSA"}
+	i.ClockSkew = scalar.Duration(30 * time.Second)
+	i.Consumer = scalar.List[string]{"azp", "client_id", "cid", "appid"}
+	i.TokenType = "access"
+	i.TokenBinding = "asIssued"
+}
+
+// AuthorizationServer is the embedded OAuth 2 provider.
+type AuthorizationServer struct {
+	Issuer              string          `json:"issuer" required:"true"`
+	AccessTokenLifetime scalar.Duration `json:"accessTokenLifetime"`
+	Clients             Named[Client]   `json:"clients"`
+}
+
+func (s *AuthorizationServer) defaults() {
+	s.AccessTokenLifetime = scalar.Duration(5 * time.Minute)
+}
+
+// Client may ask the embedded provider for tokens.
+type Client struct {
+	Secret   secret.Value        `json:"secret" required:"true"` // "sha256:" and hex, or by reference; see Digest
+	Scopes   scalar.List[string] `json:"scopes"`
+	Audience scalar.List[string] `json:"audience" required:"true"`
+}
+
+// Consumer is a named caller.
+type Consumer struct {
+	APIKeys []APIKey `json:"apiKeys"`
+	Clients []Caller `json:"clients"`
+}
+
+// APIKey is the digest of a key, and the last day it is good.
+type APIKey struct {
+	Hash    Digest      `json:"hash" required:"true"`
+	Expires scalar.Date `json:"expires"` // zero: never
+}
+
+// Caller is a client of an issuer: the only way for a token to become a named
+// consumer.
+type Caller struct {
+	Issuer string `json:"issuer" required:"true"`
+	ID     string `json:"id" required:"true"`
+}
+
+// Upstream is a group of equal targets. Written as a list it is the targets.
+type Upstream struct {
+	Targets []Target     `json:"targets" required:"true"`
+	Timeout Timeout      `json:"timeout"`
+	TLS     *UpstreamTLS `json:"tls"`
+	Host    string       `json:"host"` // keep, upstream, or a name
+}
+
+func (u *Upstream) defaults() { u.Host = "keep" }
+
+// Target is one URL, http or https, whose path is a prefix.
+type Target struct {
+	URL string `json:"url" required:"true"`
+}
+
+// UnmarshalText takes the URL.
+func (t *Target) UnmarshalText(text []byte) error {
+	t.URL = string(text)
+	return nil
+}
+
+// UpstreamTLS says whom to trust behind https targets.
+type UpstreamTLS struct {
+	CAFile     File   `json:"caFile"`
+	ServerName string `json:"serverName"`
+}
+
+// Timeout bounds a call to an upstream. Fields that were not written are zero
+// in the document; Flatten fills them. One word is the total.
+type Timeout struct {
+	Connect   scalar.Timeout `json:"connect"`
+	FirstByte scalar.Timeout `json:"firstByte"` // from the last request byte
+	Idle      scalar.Timeout `json:"idle"`
+	Total     scalar.Timeout `json:"total"`
+}
+
+// UnmarshalText takes the total.
+func (t *Timeout) UnmarshalText(text []byte) error { return t.Total.UnmarshalText(text) }
+
+// Settings are what a route may inherit: route, then API, then defaults, each
+// value whole.
+type Settings struct {
+	Upstream     *UpstreamRef `json:"upstream"`
+	Auth         *Auth        `json:"auth"`
+	Timeout      *Timeout     `json:"timeout"`
+	Body         *Body        `json:"body"`
+	PathAllow    *[]string    `json:"pathAllow" enum:"encodedSlash,semicolon,emptySegments,encodedReserved,encodedPercent"`
+	Pass         *[]string    `json:"pass"` // header fields
+	ForwardToken *bool        `json:"forwardToken"`
+	Policies     Policies     `json:"-"` // by path, without those under auth and body
+}
+
+func (s *Settings) catalog() (string, *Policies) { return "", &s.Policies }
+
+// UpstreamRef names an upstream.
+type UpstreamRef struct {
+	Name string `json:"-"`
+}
+
+// UnmarshalText takes the name.
+func (u *UpstreamRef) UnmarshalText(text []byte) error {
+	u.Name = string(text)
+	return nil
+}
+
+// Policies holds values of catalog policies by path ("rateLimit", "auth.jwt"),
+// not decoded yet.
+type Policies map[string]Node
+
+// Auth says who may call a route: one proof and its conditions, each the
+// value of a catalog policy. The word none is { none: true }.
+type Auth struct {
+	Policies Policies `json:"-"`
+}
+
+func (a *Auth) catalog() (string, *Policies) { return "auth.", &a.Policies }
+
+// Body bounds request bodies.
+type Body struct {
+	MaxSize  scalar.Size `json:"maxSize"`
+	Policies Policies    `json:"-"`
+}
+
+func (b *Body) defaults() { b.MaxSize = 1 << 20 }
+
+func (b *Body) catalog() (string, *Policies) { return "body.", &b.Policies }
+
+// API is a group of routes under one path.
+type API struct {
+	Host     string   `json:"host"`
+	BasePath string   `json:"basePath" required:"true"`
+	Defaults Settings `json:"defaults"`
+	Routes   []Route  `json:"routes" required:"true"`
+}
+
+// Route says what happens to the requests it matches.
+type Route struct {
+	Name    string   `json:"name"` // default: methods and path
+	Host    string   `json:"host"`
+	Path    string   `json:"path" required:"true"`
+	Methods []string `json:"methods" enum:"GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS"`
+	Match   Match    `json:"match"`
+	Settings
+}
+
+// Match holds conditions beyond host, path and method.
+type Match struct {
+	Headers Named[string] `json:"headers"`
+}
+
+// Log says where records go.
+type Log struct {
+	Access AccessLog `json:"access"`
+}
+
+func (l *Log) defaults() { l.Access.defaults() }
+
+// AccessLog is one record per request.
+type AccessLog struct {
+	Format string            `json:"format" enum:"json" later:"ecs,ocsf,cef"`
+	To     scalar.List[Sink] `json:"to"`
+}
+
+func (a *AccessLog) defaults() {
+	*a = AccessLog{Format: "json", To: scalar.List[Sink]{{Stdout: true}}}
+}
+
+// Sink is a place records go to: the word stdout, or a file.
+type Sink struct {
+	Stdout bool   `json:"-"`
+	File   string `json:"file" required:"true"` // relative to the state folder
+}
+
+// UnmarshalText takes the word stdout.
+func (s *Sink) UnmarshalText(text []byte) error {
+	if string(text) != "stdout" {
+		return errSink
+	}
+	s.Stdout = true
+	return nil
+}
+
+// Freshness says how old what we know of others may be.
+type Freshness struct {
+	JWKS scalar.Duration `json:"jwks"`
+}
+
+func (f *Freshness) defaults() { f.JWKS = scalar.Duration(24 * time.Hour) }

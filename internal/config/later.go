@@ -1,0 +1,48 @@
+package config
+
+import "reflect"
+
+// later lists the keys of the format that this build does not enforce. Each is
+// answered at its place; none is accepted and ignored. A key that the catalog
+// of policies has is enforced, whatever stands here.
+var later = map[reflect.Type][]string{
+	reflect.TypeFor[Document](): {
+		"store", "counters", "keys", "plans", "shadow", "tests", "alerts", "notify",
+		"neverBlock", "secretsDir", "source",
+	},
+	reflect.TypeFor[Listener](): {
+		"redirectToHttps", "proxyProtocol", "trustedProxies", "forwarded", "publicUrl", "clientCertHeader",
+	},
+	reflect.TypeFor[ListenerTLS](): {"acme", "clientAuth"},
+	reflect.TypeFor[Issuer]():      {"introspection", "login", "preset", "tenant", "tenants"},
+	reflect.TypeFor[Consumer]():    {"certificates", "roles", "plan", "password"},
+	reflect.TypeFor[Upstream]():    {"balance", "healthCheck", "outlier", "retry", "circuitBreaker", "protocol"},
+	reflect.TypeFor[UpstreamTLS](): {"certFile", "keyFile"},
+	reflect.TypeFor[Target]():      {"weight"},
+	reflect.TypeFor[UpstreamRef](): {"split", "sticky"},
+	reflect.TypeFor[Body]():        {"json", "mode"},
+	reflect.TypeFor[Auth](): {
+		"jwt", "introspect", "login", "apiKey", "basic", "mtls", "anyOf", "allOf",
+		"scopes", "anyScope", "roles", "allRoles", "consumers", "products",
+	},
+	reflect.TypeFor[Settings](): {
+		"rateLimit", "quota", "waf", "cache", "cors", "allowIf", "transform", "identity",
+	},
+	reflect.TypeFor[Route]():     {"rewrite", "redirect", "respond", "upgrade"},
+	reflect.TypeFor[Match]():     {"query"},
+	reflect.TypeFor[API]():       {"openapi", "versions"},
+	reflect.TypeFor[Log]():       {"ship"},
+	reflect.TypeFor[Sink]():      {"rotate", "keep"},
+	reflect.TypeFor[Freshness](): {"revocations"},
+}
+
+// laterKeys returns the keys of t, and of what it embeds, that are for later.
+func laterKeys(t reflect.Type) []string {
+	keys := later[t]
+	for f := range t.Fields() {
+		if f.Anonymous {
+			keys = append(keys[:len(keys):len(keys)], laterKeys(f.Type)...)
+		}
+	}
+	return keys
+}

@@ -1,0 +1,156 @@
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+var (
+	errTLS  = errors.New("tls is the word none, or an object with certificates")
+	errSink = errors.New("write stdout, or { file: NAME }")
+)
+
+// File is a path to a file, already joined to the folder of the document it
+// stands in.
+type File string
+
+// Address is where to listen: HOST:PORT or :PORT, the host an IP address or
+// localhost. The zero Address is none.
+type Address string
+
+// split returns host and port of a well-formed address.
+func (a Address) split() (host string, ok bool) {
+	i := strings.LastIndexByte(string(a), ':')
+	if i < 0 {
+		return "", false
+	}
+	host, port := string(a[:i]), string(a[i+1:])
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || strconv.FormatUint(n, 10) != port {
+		return "", false
+	}
+	if host == "" || host == "localhost" {
+		return host, true
+	}
+	bare := strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	ip, err := netip.ParseAddr(bare)
+	if err != nil || ip.Is6() != (bare != host) || ip.Is6() && len(host) != len(bare)+2 {
+		return "", false
+	}
+	return bare, true
+}
+
+// Loopback reports whether only this machine can reach the address.
+func (a Address) Loopback() bool {
+	host, ok := a.split()
+	if !ok || host == "" {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	return netip.MustParseAddr(host).IsLoopback()
+}
+
+// Digest is a SHA-256, written as "sha256:" and 64 hex digits.
+type Digest [sha256.Size]byte
+
+// UnmarshalText implements encoding.TextUnmarshaler. Its errors do not repeat
+// the text: what stands in the wrong place may be the secret itself.
+func (d *Digest) UnmarshalText(text []byte) error {
+	hexed, ok := strings.CutPrefix(string(text), "sha256:")
+	if !ok || len(hexed) != 2*len(d) {
+		return errDigest
+	}
+	if _, err := hex.Decode(d[:], []byte(hexed)); err != nil {
+		return errDigest
+	}
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Digest) MarshalText() ([]byte, error) {
+	return []byte("sha256:" + hex.EncodeToString(d[:])), nil
+}
+
+var errDigest = errors.New("a hash is sha256: and 64 hex digits")
+
+// Digest returns the SHA-256 by which the client's secret is recognised.
+// Before Resolve it is that of nothing.
+func (c *Client) Digest() Digest {
+	text := c.Secret.Reveal()
+	var d Digest
+	if d.UnmarshalText(text) == nil {
+		return d
+	}
+	return sha256.Sum256(text)
+}
+
+// Named is a mapping from names to values, in the order of the document.
+type Named[T any] []Entry[T]
+
+// Entry is one value with its name and the place of the name.
+type Entry[T any] struct {
+	Name  string
+	Pos   Pos
+	Value T
+}
+
+// Get finds a value by its name; nil if there is none.
+func (m Named[T]) Get(name string) *T {
+	for i := range m {
+		if m[i].Name == name {
+			return &m[i].Value
+		}
+	}
+	return nil
+}
+
+// Names returns the names in the order of the document.
+func (m Named[T]) Names() []string {
+	names := make([]string, len(m))
+	for i := range m {
+		names[i] = m[i].Name
+	}
+	return names
+}
+
+func (m *Named[T]) reserve(n int) { *m = make(Named[T], 0, n) }
+
+// add makes a value in place; reserve has seen to it that it does not move.
+func (m *Named[T]) add(name string, pos Pos) any {
+	*m = append(*m, Entry[T]{Name: name, Pos: pos})
+	return &(*m)[len(*m)-1].Value
+}
+
+const nameMend = "names are up to 63 letters, digits, dots, dashes and underscores, and begin with a letter or digit"
+
+// isName reports whether s can name something. A slash cannot: it parts issuer
+// and client where a caller is printed.
+func isName(s string) bool {
+	if s == "" || len(s) > 63 {
+		return false
+	}
+	for i, r := range s {
+		letter := r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
+		if !letter && (i == 0 || r != '.' && r != '-' && r != '_') {
+			return false
+		}
+	}
+	return true
+}
+
+// short takes a list as the targets.
+func (u *Upstream) short(d *decoder, n *yaml.Node, path string) bool {
+	if n.Kind != yaml.SequenceNode {
+		return false
+	}
+	d.into(n, path, &u.Targets)
+	return true
+}

@@ -1,0 +1,216 @@
+// Package control holds the desired state: it reads the configuration, takes
+// it down the one road (decode, resolve, compile, prepare, swap), and
+// remembers how the last attempt ended.
+//
+// A configuration that does not reach the end of the road changes nothing:
+// what runs keeps running.
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/warder-gateway/warder/internal/config"
+	"github.com/warder-gateway/warder/internal/secret"
+	"github.com/warder-gateway/warder/internal/snapshot"
+	"github.com/warder-gateway/warder/internal/telemetry"
+)
+
+// Control loads one configuration file and keeps the snapshot in force in
+// step with it. Safe for concurrent use.
+type Control struct {
+	path     string
+	compiler *snapshot.Compiler
+	live     *snapshot.Live
+	metrics  *telemetry.Metrics
+	prepare  []Prepare
+	log      *slog.Logger
+	now      func() time.Time
+
+	load   sync.Mutex // one attempt at a time
+	mu     sync.Mutex
+	status Status
+}
+
+// Prepare readies something for a snapshot that is about to be put in force:
+// the gateway binds its listeners. Exactly one of commit and abort is called.
+type Prepare func(next *snapshot.Snapshot, doc *config.Document) (commit, abort func(), err error)
+
+// Status says what is in force and how the last attempt to change it ended.
+type Status struct {
+	File      string    `json:"file"`
+	Config    string    `json:"config"`  // hash in force; empty before the first
+	Since     time.Time `json:"since"`   // when it was put in force
+	Attempt   time.Time `json:"attempt"` // when the last attempt ended
+	Error     string    `json:"error"`   // why it changed nothing; empty if it did
+	Attempts  uint64    `json:"attempts"`
+	Successes uint64    `json:"successes"`
+}
+
+// New makes a Control for the file at path. Nothing is loaded yet.
+func New(path string, c *snapshot.Compiler, live *snapshot.Live, m *telemetry.Metrics, log *slog.Logger, now func() time.Time, prepare ...Prepare) *Control {
+	return &Control{path: path, compiler: c, live: live, metrics: m, prepare: prepare, log: log, now: now, status: Status{File: path}}
+}
+
+// Status returns the state of affairs.
+func (c *Control) Status() Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.status
+}
+
+// Load takes the file down the whole road. Its error lists every problem; a
+// config.Problems when the file is at fault.
+func (c *Control) Load() error {
+	c.load.Lock()
+	defer c.load.Unlock()
+	began := c.now()
+	hash, err := c.attempt()
+	now := c.now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status.Attempt, c.status.Error = now, ""
+	c.status.Attempts++
+	if err != nil {
+		c.status.Error = err.Error()
+		c.metrics.ReloadFailed(now.Sub(began))
+		return err
+	}
+	c.status.Successes++
+	c.metrics.Reloaded(hash, now, now.Sub(began))
+	c.status.Config, c.status.Since = hash, now
+	return nil
+}
+
+func (c *Control) attempt() (string, error) {
+	next, doc, err := Compile(c.path, c.compiler)
+	if err != nil {
+		return "", err
+	}
+	var commits, aborts []func()
+	for _, prepare := range c.prepare {
+		commit, abort, err := prepare(next, doc)
+		if err != nil {
+			for _, abort := range aborts {
+				abort()
+			}
+			next.Release()
+			return "", err
+		}
+		commits, aborts = append(commits, commit), append(aborts, abort)
+	}
+	next.Prepare()
+	c.live.Swap(next)
+	for _, commit := range commits {
+		commit()
+	}
+	return next.Config, nil
+}
+
+// Compile takes a file as far as a snapshot and starts nothing: what check
+// and a dry run do. The caller holds the snapshot's first loan.
+func Compile(path string, c *snapshot.Compiler) (*snapshot.Snapshot, *config.Document, error) {
+	src, err := read(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	doc, problems := config.Decode(path, src, c.Vocabulary())
+	if doc == nil {
+		return nil, nil, problems
+	}
+	// Problems of one step do not keep the next from finding more: the
+	// document remembers them, and Compile reports all.
+	config.Resolve(doc, config.Sources{Env: os.LookupEnv, File: secret.ReadFile})
+	s, problems := c.Compile(doc)
+	if len(problems) > 0 {
+		return nil, nil, problems
+	}
+	return s, doc, nil
+}
+
+func read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		var at *os.PathError
+		if errors.As(err, &at) {
+			err = at.Err
+		}
+		return nil, fmt.Errorf("cannot read the configuration %s: %w", path, err)
+	}
+	defer f.Close()
+	src, err := io.ReadAll(io.LimitReader(f, config.MaxBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration %s: %w", path, err)
+	}
+	return src, nil
+}
+
+// settle is how long the file must be quiet before it is read: editors write
+// in several steps.
+const settle = 50 * time.Millisecond
+
+// Watch loads again when the file changes or reload receives, until ctx ends.
+// Failures are logged and change nothing.
+func (c *Control) Watch(ctx context.Context, reload <-chan os.Signal) error {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("cannot watch %s: %w", c.path, err)
+	}
+	defer w.Close()
+	// The folder, not the file: editors and config maps replace files.
+	if err := w.Add(filepath.Dir(c.path)); err != nil {
+		return fmt.Errorf("cannot watch the folder of %s: %w", c.path, err)
+	}
+	quiet := time.NewTimer(0)
+	if !quiet.Stop() {
+		<-quiet.C
+	}
+	last, _ := read(c.path)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-reload:
+			last, _ = read(c.path)
+			c.reload("signal")
+		case e, ok := <-w.Events:
+			if !ok {
+				return nil
+			}
+			// Other files of the folder may be written all the time (an access
+			// log); ours may be a link whose target is what changes.
+			if e.Name == c.path || e.Op.Has(fsnotify.Create|fsnotify.Rename|fsnotify.Remove) {
+				quiet.Reset(settle)
+			}
+		case err, ok := <-w.Errors:
+			if !ok {
+				return nil
+			}
+			c.log.Error("watching the configuration failed", "error", err)
+		case <-quiet.C:
+			// Any file of the folder wakes us; only new bytes are worth an attempt.
+			if now, err := read(c.path); err != nil || string(now) != string(last) {
+				last = now
+				c.reload("file changed")
+			}
+		}
+	}
+}
+
+func (c *Control) reload(why string) {
+	if err := c.Load(); err != nil {
+		c.log.Error("configuration refused; what runs keeps running", "why", why, "file", c.path, "error", err)
+		return
+	}
+	s := c.Status()
+	c.log.Info("configuration in force", "why", why, "file", c.path, "config", s.Config[:12])
+}

@@ -1,0 +1,146 @@
+package counters
+
+import (
+	"hash/maphash"
+	"math"
+	"math/bits"
+	"math/rand/v2"
+)
+
+const (
+	smallest = 16 // slots of a new table
+	sample   = 8  // buckets that an insertion looks at to make room
+	stretch  = 32 // slots it walks over for them
+)
+
+// table holds the buckets of one shard that are not known to be full, by
+// linear probing. It is flat and holds no pointers, and deletion leaves
+// nothing behind: under endless coming and going its size stays what its bound
+// needs, which the map of the language does not promise.
+type table struct {
+	seed    maphash.Seed
+	buckets []bucket // a power of two, at most three quarters of them used
+	used    int
+	most    int // bound of used
+}
+
+// bucket is used unless its key is zero. full is when it will be full again,
+// in nanoseconds since the epoch (GCRA's theoretical arrival time).
+type bucket struct {
+	key  Key
+	full int64
+}
+
+func newTable(seed maphash.Seed, most int) table {
+	return table{seed: seed, buckets: make([]bucket, smallest), most: most}
+}
+
+func (t *table) home(k *Key) uint64 { return maphash.Bytes(t.seed, k[:]) }
+
+// find returns the bucket of k, or nil. It is good until the next insertion.
+func (t *table) find(k *Key) *bucket {
+	mask := uint64(len(t.buckets) - 1)
+	for i := t.home(k) & mask; ; i = (i + 1) & mask {
+		switch b := &t.buckets[i]; b.key {
+		case *k:
+			return b
+		case Key{}:
+			return nil
+		}
+	}
+}
+
+// insert adds a bucket for k, which has none. It makes room first: of a few
+// buckets, those that are full at the time given are dropped, and at the
+// bound one more, the one that would be full soonest; forgot reports that it
+// was in use.
+func (t *table) insert(k *Key, full, at int64) (forgot bool) {
+	hash := t.home(k)
+	// Where to look for room has nothing to do with where k will be.
+	forgot = t.makeRoom(bits.RotateLeft64(hash, 32), at)
+	if t.used >= len(t.buckets)/4*3 {
+		t.grow(at)
+	}
+	t.put(bucket{*k, full}, hash)
+	return forgot
+}
+
+func (t *table) put(b bucket, hash uint64) {
+	mask := uint64(len(t.buckets) - 1)
+	i := hash & mask
+	for t.buckets[i].key != (Key{}) {
+		i = (i + 1) & mask
+	}
+	t.buckets[i] = b
+	t.used++
+}
+
+// makeRoom walks from start over more slots than an insertion fills, so that
+// few buckets stay that are full. At the bound it drops one in use.
+func (t *table) makeRoom(start uint64, at int64) (forgot bool) {
+	mask := uint64(len(t.buckets) - 1)
+	i, seen := start&mask, 0
+	for range stretch {
+		b := &t.buckets[i]
+		if b.key != (Key{}) {
+			if seen++; seen > sample {
+				break
+			}
+			if b.full <= at {
+				t.remove(i) // another bucket may take its place: look again
+				continue
+			}
+		}
+		i = (i + 1) & mask
+	}
+	if t.used < t.most {
+		return false
+	}
+	slot, full := t.soonest()
+	t.remove(slot)
+	return full > at
+}
+
+// soonest returns the slot of the bucket that is full soonest, and when, of a
+// few picked at random. They are picked one by one: taking neighbours would favour
+// those beside gaps and widen the gaps, until one bucket alone is a neighbour.
+func (t *table) soonest() (slot uint64, least int64) {
+	mask := uint64(len(t.buckets) - 1)
+	least = math.MaxInt64
+	for seen := 0; seen < sample; {
+		i := rand.Uint64() & mask
+		if b := &t.buckets[i]; b.key != (Key{}) {
+			seen++
+			if b.full < least {
+				slot, least = i, b.full
+			}
+		}
+	}
+	return slot, least
+}
+
+// remove empties slot i and moves up what was pushed past it.
+func (t *table) remove(i uint64) {
+	mask := uint64(len(t.buckets) - 1)
+	for j := (i + 1) & mask; t.buckets[j].key != (Key{}); j = (j + 1) & mask {
+		// A bucket may move to i unless its home lies between i and itself.
+		if home := t.home(&t.buckets[j].key); (j-home)&mask >= (j-i)&mask {
+			t.buckets[i] = t.buckets[j]
+			i = j
+		}
+	}
+	t.buckets[i] = bucket{}
+	t.used--
+}
+
+// grow doubles the table and leaves out what is full again.
+func (t *table) grow(at int64) {
+	old := t.buckets
+	t.buckets = make([]bucket, 2*len(old))
+	t.used = 0
+	for _, b := range old {
+		if b.key != (Key{}) && b.full > at {
+			t.put(b, t.home(&b.key))
+		}
+	}
+}

@@ -1,0 +1,147 @@
+// Package directory holds who may call, in memory: the consumers and the
+// credentials by which they are known. It is what the request path reads.
+//
+// A Directory is built whole from plain data and never changes.
+package directory
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+)
+
+// Consumer is an application, partner or service as it was written.
+type Consumer struct {
+	Name    string
+	Roles   []string
+	Keys    []Key
+	Clients []Client
+}
+
+// Key is an API key as it was written: its SHA-256, never the key.
+type Key struct {
+	Digest  [sha256.Size]byte
+	Expires time.Time // the first moment it is no longer good; zero: never
+}
+
+// Client is an application as an issuer names it.
+type Client struct {
+	Issuer string // name of the issuer in the configuration
+	ID     string
+}
+
+// Problem is something wrong with one consumer.
+type Problem struct {
+	Consumer string
+	Path     string // below the consumer: "apiKeys[1].hash"
+	Text     string
+}
+
+// Problems is everything wrong with what a directory was to be built from.
+type Problems []Problem
+
+func (p Problems) Error() string {
+	lines := make([]string, len(p))
+	for i, one := range p {
+		lines[i] = strings.TrimSuffix("consumers."+one.Consumer+"."+one.Path, ".") + ": " + one.Text
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Directory finds consumers by what they show. Safe for concurrent use; what
+// it returns is immutable. A nil or zero Directory knows nobody.
+type Directory struct {
+	consumers map[string]*exchange.Consumer
+	keys      map[[sha256.Size]byte]*exchange.KeyRecord
+	clients   map[Client]*exchange.Consumer
+}
+
+// New builds a directory. An error is of type Problems and holds every problem.
+func New(consumers []Consumer) (*Directory, error) {
+	d := &Directory{
+		consumers: make(map[string]*exchange.Consumer, len(consumers)),
+		keys:      make(map[[sha256.Size]byte]*exchange.KeyRecord),
+		clients:   make(map[Client]*exchange.Consumer),
+	}
+	var problems Problems
+	for i := range consumers {
+		problems = d.add(&consumers[i], problems)
+	}
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	return d, nil
+}
+
+func (d *Directory) add(c *Consumer, problems Problems) Problems {
+	complain := func(path, format string, args ...any) {
+		problems = append(problems, Problem{c.Name, path, fmt.Sprintf(format, args...)})
+	}
+	if c.Name == "" {
+		complain("", "a consumer needs a name")
+		return problems
+	}
+	if _, twice := d.consumers[c.Name]; twice {
+		complain("", "there are two consumers of this name")
+		return problems
+	}
+	known := &exchange.Consumer{Name: c.Name, Roles: slices.Clone(c.Roles)}
+	d.consumers[c.Name] = known
+
+	for i, key := range c.Keys {
+		path := fmt.Sprintf("apiKeys[%d].hash", i)
+		if key.Digest == ([sha256.Size]byte{}) {
+			complain(path, "needs a hash, as `warder key new` prints it")
+			continue
+		}
+		if first, twice := d.keys[key.Digest]; twice {
+			complain(path, "this key is already one of consumer %s; a key belongs to one consumer, once", first.Consumer.Name)
+			continue
+		}
+		d.keys[key.Digest] = &exchange.KeyRecord{Consumer: known, Expires: key.Expires}
+	}
+	for i, client := range c.Clients {
+		path := fmt.Sprintf("clients[%d]", i)
+		if client.Issuer == "" || client.ID == "" {
+			complain(path, "needs issuer and id, both")
+			continue
+		}
+		if first, twice := d.clients[client]; twice {
+			complain(path, "client %s of issuer %s is already consumer %s; a client belongs to one consumer, once", client.ID, client.Issuer, first.Name)
+			continue
+		}
+		d.clients[client] = known
+	}
+	return problems
+}
+
+// Key finds the API key whose SHA-256 digest is given. It may have expired.
+func (d *Directory) Key(digest [32]byte) (*exchange.KeyRecord, bool) {
+	if d == nil {
+		return nil, false
+	}
+	record, ok := d.keys[digest]
+	return record, ok
+}
+
+// Client finds the consumer that claims this client of this issuer.
+func (d *Directory) Client(issuer, client string) (*exchange.Consumer, bool) {
+	if d == nil {
+		return nil, false
+	}
+	consumer, ok := d.clients[Client{issuer, client}]
+	return consumer, ok
+}
+
+// Consumer finds a consumer by its name.
+func (d *Directory) Consumer(name string) (*exchange.Consumer, bool) {
+	if d == nil {
+		return nil, false
+	}
+	consumer, ok := d.consumers[name]
+	return consumer, ok
+}

@@ -1,0 +1,58 @@
+package events
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/telemetry"
+)
+
+// Recorder gives the records of finished requests to all who remember them.
+// Safe for concurrent use.
+type Recorder struct {
+	ring *Ring
+	log  *AccessLog
+}
+
+const (
+	ringRecords = 4096 // refusals, and as many others: 16 MiB together
+	queuedLines = 8192 // of the access log
+	closeWithin = 5 * time.Second
+)
+
+// NewRecorder starts a Recorder. Its access log has no writer yet: what is
+// logged before Redirect is lost, and counted. Close ends it.
+func NewRecorder(m *telemetry.Metrics) *Recorder {
+	r := &Recorder{ring: NewRing(ringRecords), log: NewAccessLog(queuedLines)}
+	m.Counter(telemetry.AccessLogLines, func() float64 { return float64(r.log.Lines()) })
+	m.Counter(telemetry.AccessLogDropped, func() float64 { return float64(r.log.Dropped()) })
+	return r
+}
+
+// Record takes the record of an exchange; see Capture. It is called once per
+// exchange, as the last thing before the exchange is reset.
+func (r *Recorder) Record(x *exchange.Exchange, legend *exchange.Legend, code fault.Code, at time.Time) {
+	rec := Capture(x, legend, code, at)
+	r.ring.Add(&rec)
+	r.log.Log(&rec)
+}
+
+// Redirect says where the access log is written; see AccessLog.Redirect.
+func (r *Recorder) Redirect(to ...io.Writer) { r.log.Redirect(to...) }
+
+// Find returns the record of a request that is still remembered.
+func (r *Recorder) Find(id exchange.RequestID) (*Record, bool) { return r.ring.Find(id) }
+
+// Last returns the newest refusal, or when there is none the newest record.
+func (r *Recorder) Last() (*Record, bool) { return r.ring.Last() }
+
+// Close writes what the access log still holds, for at most five seconds, and
+// ends it. It is called after the last Record.
+func (r *Recorder) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+	defer cancel()
+	return r.log.Close(ctx)
+}

@@ -1,0 +1,178 @@
+package gateway
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/http1"
+	"github.com/warder-gateway/warder/internal/snapshot"
+)
+
+// listener accepts on one address. What it serves by may change with a
+// reload; the socket stays.
+type listener struct {
+	g    *Gateway
+	ln   net.Listener
+	spec atomic.Pointer[snapshot.Listener]
+	open atomic.Int64
+
+	mu      sync.Mutex
+	engine  *http1.Server   // for connections accepted from now on
+	old     []*http1.Server // with the limits of earlier configurations
+	stopped bool
+	room    *sync.Cond // open fell
+}
+
+// handshakeTimeout bounds a TLS handshake.
+const handshakeTimeout = 10 * time.Second
+
+// bind opens the socket of spec.
+func bind(g *Gateway, spec *snapshot.Listener) (*listener, error) {
+	ln, err := net.Listen("tcp", spec.Address)
+	if err != nil {
+		var sys syscall.Errno
+		if errors.As(err, &sys) && sys == syscall.EADDRINUSE {
+			return nil, fmt.Errorf("listener %s: address %s is in use by another program; stop it or choose another address", spec.Name, spec.Address)
+		}
+		return nil, fmt.Errorf("listener %s: cannot listen on %s: %w", spec.Name, spec.Address, err)
+	}
+	l := &listener{g: g, ln: ln}
+	l.room = sync.NewCond(&l.mu)
+	return l, nil
+}
+
+// apply makes connections accepted from now on follow spec.
+func (l *listener) apply(spec *snapshot.Listener) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.spec.Swap(spec)
+	if was != nil && was.Limits == spec.Limits {
+		return
+	}
+	if l.engine != nil {
+		l.engine.Drain()
+		l.old = append(l.old, l.engine)
+	}
+	l.engine = http1.NewServer(l.g, spec.Limits)
+	l.room.Broadcast()
+}
+
+// accept runs until the listener is stopped.
+func (l *listener) accept() {
+	for {
+		if !l.waitForRoom() {
+			return
+		}
+		c, err := l.ln.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			// Out of descriptors or memory: taking a breath beats spinning.
+			l.g.Log.Error("accept failed", "listener", l.spec.Load().Name, "error", err)
+			time.Sleep(50 * time.Millisecond)
+			continue
+		}
+		l.open.Add(1)
+		go l.serve(c.(*net.TCPConn))
+	}
+}
+
+// waitForRoom returns when another connection may be accepted: above the
+// limit they wait in the system's queue. It returns false once stopped.
+func (l *listener) waitForRoom() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for !l.stopped && l.open.Load() >= int64(l.spec.Load().Connections) {
+		l.room.Wait()
+	}
+	return !l.stopped
+}
+
+func (l *listener) serve(tcp *net.TCPConn) {
+	defer func() {
+		l.mu.Lock()
+		l.open.Add(-1)
+		l.room.Broadcast()
+		l.mu.Unlock()
+	}()
+	spec := l.spec.Load()
+	info := &exchange.Conn{
+		Listener: spec.Name, Proto: "HTTP/1.1",
+		Peer:  tcp.RemoteAddr().(*net.TCPAddr).AddrPort(),
+		Local: tcp.LocalAddr().(*net.TCPAddr).AddrPort(),
+	}
+	info.Peer = netip.AddrPortFrom(info.Peer.Addr().Unmap(), info.Peer.Port())
+	if spec.TLS == nil {
+		l.current().ServeConn(tcp, info)
+		return
+	}
+	c := tls.Server(tcp, spec.TLS)
+	tcp.SetDeadline(time.Now().Add(handshakeTimeout))
+	if err := c.Handshake(); err != nil {
+		tcp.Close()
+		return
+	}
+	tcp.SetDeadline(time.Time{})
+	state := c.ConnectionState()
+	info.TLS = &state
+	if state.NegotiatedProtocol == "h2" {
+		info.Proto = "HTTP/2.0"
+		l.g.h2.serve(c, info)
+		return
+	}
+	l.current().ServeConn(c, info)
+}
+
+func (l *listener) current() *http1.Server {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.engine
+}
+
+func (l *listener) engines() []*http1.Server {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append(l.old[:len(l.old):len(l.old)], l.engine)
+}
+
+// stop ends accepting and lets connections end with their exchange.
+func (l *listener) stop() {
+	l.mu.Lock()
+	l.stopped = true
+	l.room.Broadcast()
+	l.mu.Unlock()
+	l.ln.Close()
+	for _, e := range l.engines() {
+		e.Drain()
+	}
+}
+
+// idle returns a channel that closes when the last connection has ended.
+func (l *listener) idle() <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		l.mu.Lock()
+		for l.open.Load() > 0 {
+			l.room.Wait()
+		}
+		l.mu.Unlock()
+		close(done)
+	}()
+	return done
+}
+
+// cut ends whatever is left, and waits for it.
+func (l *listener) cut(cause error) {
+	for _, e := range l.engines() {
+		e.Close(cause)
+	}
+}

@@ -1,0 +1,130 @@
+package gateway
+
+import (
+	"bytes"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/snapshot"
+)
+
+// local answers by a handler of our own: the authorization server today,
+// login and published keys later.
+func (g *Gateway) local(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route) fault.Code {
+	req, err := request(x)
+	if err != nil {
+		x.Reason = err.Error()
+		g.refuse(x, sink, r, fault.RequestMalformed)
+		return fault.RequestMalformed
+	}
+	w := &localWriter{x: x, sink: sink, header: http.Header{}, head: req.Method == http.MethodHead}
+	r.Local.ServeHTTP(w, req)
+	if err := w.finish(); err != nil {
+		return g.clientGone(x, err)
+	}
+	return none
+}
+
+// request makes a net/http request of an exchange.
+func request(x *exchange.Exchange) (*http.Request, error) {
+	target := string(x.Req.Path)
+	if x.Req.HasQuery {
+		target += "?" + string(x.Req.Query)
+	}
+	u, err := url.ParseRequestURI(target)
+	if err != nil {
+		return nil, err
+	}
+	r := (&http.Request{
+		Method: string(x.Req.Method), URL: u, RequestURI: target,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{}, Host: string(x.Req.Authority),
+		ContentLength: x.Req.Length, Body: bodyReader{x.ReqBody},
+		RemoteAddr: netip.AddrPortFrom(x.Client, 0).String(), TLS: x.Conn.TLS,
+	}).WithContext(x.Context())
+	for i := range x.Req.Fields {
+		if f := &x.Req.Fields[i]; !f.Drop && !f.ID.HopByHop() && f.ID != exchange.HeaderHost {
+			name := http.CanonicalHeaderKey(string(f.Name))
+			r.Header[name] = append(r.Header[name], string(f.Value))
+		}
+	}
+	return r, nil
+}
+
+type bodyReader struct{ exchange.Body }
+
+func (bodyReader) Close() error { return nil }
+
+// localWriter is the http.ResponseWriter of a local handler. Answers of ours
+// are small: they are held whole, so that they go out in one write with their
+// exact length.
+type localWriter struct {
+	x      *exchange.Exchange
+	sink   exchange.Sink
+	header http.Header
+	status int
+	body   bytes.Buffer
+	head   bool
+}
+
+func (w *localWriter) Header() http.Header { return w.header }
+
+func (w *localWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+}
+
+func (w *localWriter) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.body.Write(p)
+}
+
+func (w *localWriter) finish() error {
+	w.WriteHeader(http.StatusOK)
+	w.x.Resp.Reset()
+	w.x.Resp.Status = w.status
+	for name, values := range w.header {
+		for _, v := range values {
+			w.x.RespEdit.Add(name, []byte(v))
+		}
+	}
+	w.x.RespEdit.Set("X-Request-Id", w.x.ID.Append(nil))
+	body := w.body.Bytes()
+	if w.head {
+		body = nil
+	}
+	if err := w.sink.Head(&w.x.Resp, &w.x.RespEdit, int64(w.body.Len()), body); err != nil {
+		return err
+	}
+	w.x.BytesOut += int64(len(body))
+	return w.sink.Finish(nil)
+}
+
+// copyFields puts what goes on of a head into a net/http header.
+func copyFields(to http.Header, h *exchange.Head, e *exchange.Edits) {
+	for i := range h.Fields {
+		f := &h.Fields[i]
+		if f.Drop || f.ID.HopByHop() || f.ID == exchange.HeaderContentLength || e != nil && e.Removes(f) {
+			continue
+		}
+		name := http.CanonicalHeaderKey(string(f.Name))
+		to[name] = append(to[name], string(f.Value))
+	}
+	if e != nil {
+		e.Each(func(name string, value []byte) {
+			name = http.CanonicalHeaderKey(name)
+			to[name] = append(to[name], string(value))
+		})
+	}
+}
+
+func setLength(to http.Header, length int64) {
+	if length >= 0 {
+		to.Set("Content-Length", strconv.FormatInt(length, 10))
+	}
+}

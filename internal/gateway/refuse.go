@@ -1,0 +1,110 @@
+package gateway
+
+import (
+	"bytes"
+	"strconv"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/snapshot"
+)
+
+// refuse writes the refusal page: a problem document (RFC 9457) made of
+// constants and the request id, so that nothing of the request can show up in
+// it. Response edits made so far are kept. r is nil when no route matched. It
+// returns false when nothing could be sent any more.
+func (g *Gateway) refuse(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route, code fault.Code) bool {
+	x.Resp.Reset()
+	x.Resp.Status = code.Status()
+	e := &x.RespEdit
+	e.Set("Cache-Control", []byte("no-store"))
+	e.Set("X-Content-Type-Options", []byte("nosniff"))
+	e.Set("X-Request-Id", x.ID.Append(x.Alloc(32)[:0]))
+	if r != nil {
+		for _, challenge := range r.Chain.Challenges(code) {
+			e.Add("WWW-Authenticate", []byte(challenge))
+		}
+	}
+	if code == fault.MethodNotAllowed && x.Allow != "" {
+		e.Set("Allow", []byte(x.Allow))
+	}
+	if status := code.Status(); status == 429 || status == 503 {
+		wait := max(1, int64((x.RetryAfter+time.Second-1)/time.Second))
+		e.Set("Retry-After", strconv.AppendInt(x.Alloc(20)[:0], wait, 10))
+	}
+	var page []byte
+	switch form := insists(&x.Req); form {
+	case "text/html", "text/plain":
+		e.Set("Content-Type", []byte(form+"; charset=utf-8"))
+		e.Set("Content-Security-Policy", []byte("default-src 'none'"))
+		page = plainPage(x, code, form)
+	default:
+		e.Set("Content-Type", []byte("application/problem+json"))
+		page = problem(x, code)
+	}
+	body := page
+	if string(x.Req.Method) == "HEAD" {
+		body = nil
+	}
+	if err := sink.Head(&x.Resp, e, int64(len(page)), body); err != nil {
+		return false
+	}
+	x.BytesOut += int64(len(body))
+	return sink.Finish(nil) == nil
+}
+
+// problem writes the JSON form. Every text in it is a constant of the
+// catalogue that needs no escaping (a test says so), or the request id.
+func problem(x *exchange.Exchange, code fault.Code) []byte {
+	public := code.Public().String()
+	b := x.Alloc(512)[:0]
+	b = append(b, `{"type":"urn:warder:refusal:`...)
+	b = append(b, public...)
+	b = append(b, `","title":"`...)
+	b = append(b, code.Detail()...)
+	b = append(b, `","status":`...)
+	b = strconv.AppendInt(b, int64(code.Status()), 10)
+	b = append(b, `,"code":"`...)
+	b = append(b, public...)
+	b = append(b, `","requestId":"`...)
+	b = x.ID.Append(b)
+	return append(b, "\"}\n"...)
+}
+
+func plainPage(x *exchange.Exchange, code fault.Code, form string) []byte {
+	b := x.Alloc(512)[:0]
+	if form == "text/html" {
+		b = append(b, "<!doctype html><meta charset=utf-8><title>Refused</title><p>"...)
+	}
+	b = append(b, code.Detail()...)
+	b = append(b, " ("...)
+	b = append(b, code.Public().String()...)
+	b = append(b, ", request "...)
+	b = x.ID.Append(b)
+	return append(b, ")\n"...)
+}
+
+// insists returns text/html or text/plain if the client accepts that and no
+// JSON at all; otherwise "".
+func insists(h *exchange.Head) (form string) {
+	for i := range h.Fields {
+		if h.Fields[i].ID != exchange.HeaderAccept {
+			continue
+		}
+		for item := range bytes.SplitSeq(h.Fields[i].Value, []byte(",")) {
+			media, _, _ := bytes.Cut(item, []byte(";"))
+			media = bytes.TrimSpace(media)
+			switch {
+			case exchange.EqualFold(media, "*/*"), exchange.EqualFold(media, "application/*"),
+				exchange.EqualFold(media, "application/json"), exchange.EqualFold(media, "application/problem+json"):
+				return ""
+			case form == "" && exchange.EqualFold(media, "text/html"):
+				form = "text/html"
+			case form == "" && (exchange.EqualFold(media, "text/plain") || exchange.EqualFold(media, "text/*")):
+				form = "text/plain"
+			}
+		}
+	}
+	return form
+}

@@ -1,0 +1,128 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/pipeline"
+	"github.com/warder-gateway/warder/internal/snapshot"
+	"github.com/warder-gateway/warder/internal/telemetry"
+)
+
+// Serve takes one well-formed request from its head to its record.
+func (g *Gateway) Serve(x *exchange.Exchange, sink exchange.Sink) {
+	x.ID = exchange.NewRequestID()
+	x.Client, x.Secure = x.Conn.Peer.Addr(), x.Conn.TLS != nil
+	snap := g.Live.Acquire()
+	if snap == nil {
+		g.refuse(x, sink, nil, fault.Draining)
+		g.record(x, nil, nil, fault.Draining)
+		return
+	}
+	defer snap.Release()
+	var route *snapshot.Route
+	code := fault.InternalError
+	defer func() {
+		if p := recover(); p != nil {
+			code = g.panicked(x, sink, route, p)
+		}
+		g.record(x, snap, route, code)
+	}()
+	w := g.worlds.Get().(*pipeline.World)
+	w.Now = x.Start
+	var verdict pipeline.Verdict
+	route, verdict = snap.Decide(x, w)
+	g.worlds.Put(w)
+	if verdict.Passed() {
+		code = g.answer(x, sink, route)
+		return
+	}
+	code = verdict.Code()
+	g.refuse(x, sink, route, code)
+}
+
+// panicked answers for a bug of ours: this request fails, the process and its
+// other requests do not.
+func (g *Gateway) panicked(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route, p any) fault.Code {
+	g.Log.Error("panic while serving a request", "id", x.ID.String(), telemetry.FieldPanic, fmt.Sprint(p), telemetry.FieldStack, string(debug.Stack()))
+	x.Reason = "a bug in the gateway; the application log has its stack under this request's id"
+	if !g.refuse(x, sink, r, fault.InternalError) {
+		sink.Abort(fault.New(fault.InternalError, x.Reason))
+	}
+	return fault.InternalError
+}
+
+// Reject answers a request that was not well-formed HTTP. No snapshot judges
+// it: there is nothing to match.
+func (g *Gateway) Reject(x *exchange.Exchange, sink exchange.Sink, f *fault.Error) {
+	x.ID = exchange.NewRequestID()
+	x.Client, x.Secure = x.Conn.Peer.Addr(), x.Conn.TLS != nil
+	x.Reason = f.Reason
+	if x.Start.IsZero() {
+		x.Start = g.Now()
+	}
+	g.refuse(x, sink, nil, f.Code)
+	g.record(x, nil, nil, f.Code)
+}
+
+// none marks an exchange that was not refused: the zero Code is a refusal.
+const none = fault.None
+
+// answer gives an allowed request to whoever answers it, and returns the code
+// of what went wrong on the way, or none.
+func (g *Gateway) answer(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route) fault.Code {
+	if r.MaxBody > 0 {
+		if x.Req.Length > r.MaxBody {
+			x.Reason = "the declared length is over body.maxSize"
+			g.refuse(x, sink, r, fault.BodyTooLarge)
+			return fault.BodyTooLarge
+		}
+		if x.Req.Length < 0 {
+			x.ReqBody = &boundedBody{Body: x.ReqBody, left: r.MaxBody}
+		}
+	}
+	if r.Local != nil {
+		return g.local(x, sink, r)
+	}
+	g.outbound(x, r)
+	err := r.Upstream.Do(x, r.Timeouts)
+	if err != nil {
+		code := g.upstreamFault(x, err)
+		g.refuse(x, sink, r, code)
+		return code
+	}
+	return g.move(x, sink)
+}
+
+// upstreamFault finds the code for an exchange that has no answer, and notes
+// the reason for the operator.
+func (g *Gateway) upstreamFault(x *exchange.Exchange, err error) fault.Code {
+	code := fault.Of(err)
+	x.Reason = err.Error()
+	if errors.Is(x.Cause(), errCut) {
+		code = fault.Draining
+	}
+	if code == fault.UpstreamUnreachable || code == fault.UpstreamBusy {
+		x.RetryAfter = time.Second
+	}
+	return code
+}
+
+// boundedBody refuses the byte after the last one allowed. Bodies that say
+// their length are judged before they are read.
+type boundedBody struct {
+	exchange.Body
+	left int64
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	n, err := b.Body.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, fault.New(fault.BodyTooLarge, "the body is larger than body.maxSize")
+	}
+	return n, err
+}

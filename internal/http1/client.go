@@ -1,0 +1,282 @@
+package http1
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+)
+
+// PoolConfig says where a pool's connections lead.
+type PoolConfig struct {
+	Address     string                                                      // host:port
+	TLS         *tls.Config                                                 // nil: plain. It is used as it is, ServerName included
+	Dial        func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
+	MaxIdle     int                                                         // idle connections kept; default 64
+	IdleTimeout time.Duration                                               // of a connection not in use; default 60s
+}
+
+// Timeouts bound one exchange with an upstream. 0 is unlimited.
+type Timeouts struct {
+	Connect   time.Duration // to connect, with TLS
+	FirstByte time.Duration // from the last byte of the request to the whole response head
+	Idle      time.Duration // for the next bytes of either body, and for the upstream to take what is sent
+	Total     time.Duration // from the start to the last byte of the response
+}
+
+// Target says how a request is addressed.
+type Target struct {
+	Prefix string // put before the path; in normal form, without a slash at its end; may be empty
+	Host   string // sent as Host; empty: as the client sent it
+}
+
+// Limits of a response head.
+const (
+	maxResponseHead   = maxHeaderSize
+	maxResponseFields = 200
+	maxInterim        = 8
+)
+
+// Pool holds the connections to one address. It is safe for concurrent use.
+type Pool struct {
+	cfg     PoolConfig
+	bufs    buffers
+	sweeper *sweeper
+
+	mu     sync.Mutex
+	idle   []*upstreamConn // the last used is the last
+	closed bool
+}
+
+var (
+	errPoolClosed  = fault.New(fault.UpstreamUnreachable, "the upstream is no longer configured")
+	errUnreachable = fault.New(fault.UpstreamUnreachable, "no connection")
+	errConnTime    = fault.New(fault.UpstreamTimeout, "no connection within timeout.connect")
+)
+
+// NewPool returns a pool. It connects to nothing before the first exchange.
+func NewPool(cfg PoolConfig) *Pool {
+	if cfg.MaxIdle <= 0 {
+		cfg.MaxIdle = 64
+	}
+	if cfg.IdleTimeout <= 0 {
+		cfg.IdleTimeout = time.Minute
+	}
+	if cfg.Dial == nil {
+		cfg.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", address)
+		}
+	}
+	p := &Pool{cfg: cfg}
+	p.sweeper = newSweeper(p.dropOld)
+	return p
+}
+
+// Do sends x's request, x.ReqEdit merged, and returns when the response head
+// is in x.Resp and x.RespBody can be read. It sets x.UpStart and x.UpFirst.
+//
+// Its errors are *fault.Error: upstream_unreachable, upstream_timeout,
+// upstream_error, response_malformed, client_gone, what x was cancelled with,
+// or the fault of the request body. After an error there is nothing to close.
+//
+// x.Resp and what is read of it are views that die when x.RespBody is closed.
+// Close also waits until nothing reads x.ReqBody any more. Until then the
+// exchange's goroutine must not touch x.ReqBody and x.BytesIn.
+//
+// A reused connection that the upstream closed before any byte of a response
+// is replaced once, by a new one, if no byte of the request was written, or if
+// the method is idempotent and the body held in memory.
+func (p *Pool) Do(x *exchange.Exchange, t Timeouts, target Target) error {
+	x.UpStart = time.Now()
+	body, err := p.prepare(x)
+	if err != nil {
+		return err
+	}
+	defer body.release(&p.bufs)
+	again := body.held && idempotent(x.Req.Method)
+	u, err := p.get(x, t)
+	if err != nil {
+		return err
+	}
+	stale, err := u.exchange(x, t, target, &body, again)
+	if stale {
+		if u, err = p.dial(x, t); err == nil {
+			_, err = u.exchange(x, t, target, &body, false)
+		}
+	}
+	return err
+}
+
+// idempotent reports whether a request may be sent twice (RFC 9110 section
+// 9.2.2).
+func idempotent(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+// outgoing is the body of a request as it goes upstream.
+type outgoing struct {
+	length int64  // -1 unknown
+	held   bool   // data is all of it
+	data   []byte // a view, or lent
+	lent   []byte // to be given back
+}
+
+// prepare finds out how the body goes: held whole it goes in one write with
+// the head, otherwise a pump moves it.
+func (p *Pool) prepare(x *exchange.Exchange) (outgoing, error) {
+	if data, ok := x.ReqBody.Replay(); ok {
+		return outgoing{length: int64(len(data)), held: true, data: data}, nil
+	}
+	length := x.Req.Length
+	if length < 0 || length > heldBody {
+		return outgoing{length: length}, nil
+	}
+	lent := p.bufs.get(heldBody)
+	if err := readWhole(x.ReqBody, lent[:length]); err != nil {
+		p.bufs.put(lent)
+		return outgoing{}, bodyFault(x, err)
+	}
+	return outgoing{length: length, held: true, data: lent[:length], lent: lent}, nil
+}
+
+func (o *outgoing) release(bufs *buffers) {
+	if o.lent != nil {
+		bufs.put(o.lent)
+	}
+}
+
+// get returns a connection, an idle one if there is one. It is still open and
+// nothing has arrived on it: whatever came unasked would be taken for the
+// answer to this request.
+func (p *Pool) get(x *exchange.Exchange, t Timeouts) (*upstreamConn, error) {
+	for {
+		p.mu.Lock()
+		if p.closed {
+			p.mu.Unlock()
+			return nil, errPoolClosed
+		}
+		n := len(p.idle)
+		if n == 0 {
+			p.mu.Unlock()
+			return p.dial(x, t)
+		}
+		u := p.idle[n-1]
+		p.idle[n-1] = nil
+		p.idle = p.idle[:n-1]
+		p.mu.Unlock()
+		if u.peer.quiet() {
+			u.reused = true
+			return u, nil
+		}
+		u.close()
+	}
+}
+
+// put keeps a connection for the next exchange.
+func (p *Pool) put(u *upstreamConn) {
+	u.idleSince = p.sweeper.now()
+	p.mu.Lock()
+	if !p.closed && len(p.idle) < p.cfg.MaxIdle {
+		p.idle = append(p.idle, u)
+		u = nil
+	}
+	p.mu.Unlock()
+	if u != nil {
+		u.close()
+	}
+}
+
+// dropOld closes connections that were idle for too long or that the
+// upstream has closed.
+func (p *Pool) dropOld() {
+	oldest := p.sweeper.now() - int64(p.cfg.IdleTimeout)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	kept := p.idle[:0]
+	for _, u := range p.idle {
+		if u.idleSince < oldest || !u.peer.quiet() {
+			u.close()
+		} else {
+			kept = append(kept, u)
+		}
+	}
+	clear(p.idle[len(kept):])
+	p.idle = kept
+}
+
+// Close closes the idle connections; the others close when their exchange is
+// over. It waits for nothing.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	p.closed = true
+	idle := p.idle
+	p.idle = nil
+	p.mu.Unlock()
+	for _, u := range idle {
+		u.close()
+	}
+	p.sweeper.refuse()
+}
+
+// dial makes a new connection.
+func (p *Pool) dial(x *exchange.Exchange, t Timeouts) (*upstreamConn, error) {
+	ctx := x.Context()
+	if t.Total > 0 && (t.Connect <= 0 || t.Total < t.Connect) {
+		t.Connect = t.Total
+	}
+	if t.Connect > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, t.Connect)
+		defer cancel()
+	}
+	c, err := p.cfg.Dial(ctx, p.cfg.Address)
+	if err != nil {
+		return nil, connectFault(x, err)
+	}
+	raw := c
+	if p.cfg.TLS != nil {
+		secured := tls.Client(c, p.cfg.TLS)
+		if err := secured.HandshakeContext(ctx); err != nil {
+			c.Close()
+			return nil, connectFault(x, err)
+		}
+		c = secured
+	}
+	u := newUpstreamConn(p, c, raw)
+	if !p.sweeper.add(u) {
+		raw.Close()
+		return nil, errPoolClosed
+	}
+	return u, nil
+}
+
+func connectFault(x *exchange.Exchange, err error) error {
+	if cause := x.Cause(); cause != nil {
+		return causeFault(cause)
+	}
+	var timeout net.Error
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
+		return errConnTime.Because(err)
+	}
+	return errUnreachable.Because(err)
+}
+
+// causeFault makes a fault of what an exchange was cancelled with.
+func causeFault(cause error) *fault.Error {
+	var f *fault.Error
+	if errors.As(cause, &f) {
+		return f
+	}
+	return fault.New(fault.Draining, "the exchange was cut").Because(cause)
+}

@@ -1,0 +1,368 @@
+package http1
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+)
+
+var (
+	errHeadTime = fault.New(fault.RequestTimeout, "the head did not arrive in time")
+	errHeadCut  = malformed("the connection ended inside a request head")
+	errGone     = fault.New(fault.ClientGone, "the client closed its connection before the answer")
+)
+
+const (
+	goneAfter = 150 * time.Millisecond // age from which an exchange is asked whether its client is still there
+
+	// What is done about a request body that nobody read, so that the client
+	// gets to read the answer.
+	discardSize = 64 << 10
+	discardTime = time.Second
+)
+
+// serverConn is one client connection. Its goroutine owns everything but the
+// stamps, the peer and, while inFlight is set, the right to cancel x.
+type serverConn struct {
+	srv   *Server
+	conn  net.Conn // what is read and written
+	raw   net.Conn // conn without TLS
+	peer  peer     // used by the sweeper only
+	index int      // the sweeper's
+
+	src    source
+	out    []byte // lent while a response is written
+	x      exchange.Exchange
+	body   requestBody
+	sink   sink
+	first  bool // the first request is still to come
+	inBody bool // what src reads belongs to a request body
+
+	reading  stamp // of the wait for a head or for body bytes; odd while idle
+	writing  stamp
+	mu       sync.Mutex
+	inFlight atomic.Int64 // since when x is served, 0 if it is not; cleared under mu
+	broken   atomic.Bool  // nothing can be sent any more
+}
+
+func newServerConn(s *Server, c net.Conn, info *exchange.Conn) *serverConn {
+	sc := &serverConn{srv: s, conn: c, raw: c, first: true}
+	if t, ok := c.(*tls.Conn); ok {
+		sc.raw = t.NetConn()
+	}
+	sc.peer.watch(sc.raw)
+	sc.src = source{conn: c, bufs: &s.bufs}
+	sc.src.read = sc.read
+	sc.src.first = firstReader(c, &s.bufs)
+	sc.x.Conn = info
+	sc.x.Req.Reset()
+	sc.body.c, sc.sink.c = sc, sc
+	return sc
+}
+
+func (c *serverConn) place() *int { return &c.index }
+
+// sweep implements swept.
+func (c *serverConn) sweep(now int64) {
+	if c.reading.expire(now) {
+		c.conn.SetReadDeadline(past) // its goroutine may still answer
+	}
+	if c.writing.expire(now) {
+		c.broken.Store(true)
+		c.raw.Close()
+	}
+	if since := c.inFlight.Load(); since != 0 && now-since > int64(goneAfter) && !c.broken.Load() && c.peer.gone() {
+		c.broken.Store(true)
+		c.cancel(errGone)
+	}
+}
+
+var past = time.Unix(1, 0)
+
+// cancel cancels the exchange that is being served, if any.
+func (c *serverConn) cancel(cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inFlight.Load() != 0 {
+		c.x.Cancel(cause)
+	}
+}
+
+// cut ends the connection and what it serves, from another goroutine.
+func (c *serverConn) cut(cause error) {
+	c.broken.Store(true)
+	c.cancel(cause)
+	c.raw.Close()
+}
+
+// endIdle ends the connection if it waits for a request of which nothing has
+// come.
+func (c *serverConn) endIdle() {
+	if v := c.reading.v.Load(); v > 0 && v&1 == 1 && c.reading.v.CompareAndSwap(v, stampExpired) {
+		c.conn.SetReadDeadline(past)
+	}
+}
+
+// serve runs the connection to its end.
+func (c *serverConn) serve() {
+	defer c.shut()
+	for c.next() {
+	}
+}
+
+// shut closes the connection and gives its buffers back.
+func (c *serverConn) shut() {
+	c.src.r = c.src.w
+	c.src.release()
+	if c.broken.Load() || c.sink.aborted {
+		c.raw.Close() // no close_notify: the client must see that something is missing
+		return
+	}
+	c.conn.Close()
+}
+
+// next serves one request; it returns false when the connection is over.
+func (c *serverConn) next() bool {
+	defer c.over()
+	x := &c.x
+	c.src.release()
+	c.inBody = false
+	if !c.armIdle() {
+		return false
+	}
+	head, err := c.src.head(c.srv.limits.HeaderSize, earlyRequest, c.armHead)
+	if err != nil {
+		if f := headFault(head, err); f != nil {
+			c.reject(head, f)
+		}
+		return false
+	}
+	if !c.reading.off() {
+		if !c.srv.draining.Load() {
+			c.reject(head, errHeadTime)
+		}
+		return false
+	}
+	c.first = false
+	x.Start = time.Now()
+	if f := parseRequest(&x.Req, head, c.srv.limits.Headers); f != nil {
+		c.reject(nil, f)
+		return false
+	}
+	f := byLength
+	switch {
+	case x.Req.Chunked:
+		f = byChunks
+	case x.Req.Length == 0:
+		f = noBody
+	}
+	c.begin(f, x.Req.Length)
+	c.srv.handler.Serve(x, &c.sink)
+	return c.finish()
+}
+
+// begin makes body and sink ready and announces the exchange to the sweeper.
+func (c *serverConn) begin(f framing, length int64) {
+	c.inBody = true
+	c.body.begin(f, length)
+	c.sink.begin()
+	c.x.ReqBody, c.x.ReqStop = &c.body, &c.body
+	c.inFlight.Store(c.srv.sweeper.now())
+}
+
+// finish ends the exchange after the handler has returned, and reports
+// whether the connection can serve another.
+func (c *serverConn) finish() bool {
+	if !c.sink.ended {
+		c.sink.Abort(errors.New("the handler left the response unfinished"))
+	}
+	c.land()
+	c.returnOut()
+	if c.broken.Load() || c.sink.aborted {
+		return false
+	}
+	if !c.sink.closing && c.body.complete.Load() && !c.body.interrupted.Load() {
+		return true
+	}
+	if !c.x.Req.Close || !c.body.complete.Load() {
+		c.linger()
+	}
+	return false
+}
+
+// land ends the sweeper's right to cancel x.
+func (c *serverConn) land() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inFlight.Store(0)
+}
+
+// over makes x ready for the next request, also when the handler panicked.
+func (c *serverConn) over() {
+	if c.inFlight.Load() != 0 {
+		c.land()
+	}
+	c.x.Reset()
+}
+
+// reject has a refusal written for a request that could not be accepted. head
+// is what was read of it, if it was not parsed.
+func (c *serverConn) reject(head []byte, f *fault.Error) {
+	x := &c.x
+	if x.Start.IsZero() {
+		x.Start = time.Now()
+	}
+	if n := bytes.Index(head, crlf); n >= 0 && len(x.Req.Method) == 0 {
+		parseRequestLine(&x.Req, head[:n])
+	}
+	if x.Req.Major == 0 {
+		x.Req.Major, x.Req.Minor = 1, 1
+	}
+	x.Req.Close = true
+	c.begin(noBody, 0)
+	c.srv.handler.Reject(x, &c.sink, f)
+	c.body.complete.Store(false) // whatever follows is not the next request
+	c.finish()
+}
+
+// linger lets the client read the answer before the connection is gone: data
+// that arrives at a closed socket would have the system reset it (RFC 9112
+// section 9.6).
+func (c *serverConn) linger() {
+	switch w := c.conn.(type) {
+	case interface{ CloseWrite() error }:
+		if w.CloseWrite() != nil {
+			return
+		}
+	default:
+		return
+	}
+	if c.raw.SetReadDeadline(time.Now().Add(discardTime)) != nil {
+		return
+	}
+	buf := c.srv.bufs.get(smallBuffer)
+	defer c.srv.bufs.put(buf)
+	for left := discardSize; left > 0 && !c.broken.Load(); {
+		n, err := c.raw.Read(buf)
+		if err != nil {
+			return
+		}
+		left -= n
+	}
+}
+
+// armIdle begins the wait for a request.
+func (c *serverConn) armIdle() bool {
+	wait := c.srv.limits.IdleTimeout
+	if c.first {
+		wait = c.srv.limits.HeaderTimeout
+	}
+	if len(c.src.buffered()) > 0 {
+		return c.armHead() == nil
+	}
+	if !c.reading.arm(c.srv.sweeper.in(wait) | 1) {
+		return false
+	}
+	if c.srv.draining.Load() { // Drain has looked at this connection before it was idle
+		c.endIdle()
+		return false
+	}
+	return true
+}
+
+// armHead begins the time in which a head must be whole. A connection's first
+// head has been on the clock since the connection was there.
+func (c *serverConn) armHead() error {
+	deadline := c.srv.sweeper.in(c.srv.limits.HeaderTimeout)
+	if c.first {
+		deadline = c.reading.v.Load()
+	}
+	if deadline == stampExpired || !c.reading.arm(deadline&^1) {
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+// read reads from the connection for src.
+func (c *serverConn) read(p []byte) (int, error) {
+	if c.inBody {
+		return c.readBodyBytes(p)
+	}
+	return c.conn.Read(p) // armIdle and armHead have set the deadline
+}
+
+// headFault says how a head that did not come is answered; nil: not at all.
+func headFault(head []byte, err error) *fault.Error {
+	var f *fault.Error
+	switch {
+	case errors.As(err, &f):
+		if f == errHeadSize && bytes.IndexByte(head, '\n') < 0 {
+			return errTargetSize
+		}
+		return f
+	case len(head) == 0:
+		return nil // an idle connection has ended
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errHeadTime
+	case err == errCut:
+		return errHeadCut
+	}
+	return nil
+}
+
+// earlyRequest judges the beginning of a request head.
+func earlyRequest(b []byte, from int) *fault.Error {
+	if f := peek(b, from); f != nil {
+		return f
+	}
+	n := bytes.IndexByte(b, '\n')
+	if n < 0 {
+		if len(b) > maxMethod+maxTarget+16 {
+			return errTargetSize
+		}
+		return nil
+	}
+	if n < from {
+		return nil
+	}
+	var h exchange.Head
+	return parseRequestLine(&h, b[:n-1])
+}
+
+// readBodyBytes reads from the connection for the request body.
+func (c *serverConn) readBodyBytes(p []byte) (int, error) {
+	b := &c.body
+	clock := c.srv.sweeper
+	if b.patience <= 0 {
+		b.patience = c.srv.limits.BodyTimeout
+	}
+	began := clock.now()
+	if !c.reading.arm(clock.in(b.patience) &^ 1) {
+		return 0, errBodyTime
+	}
+	n, err := c.conn.Read(p)
+	if !c.reading.off() {
+		return n, errBodyTime
+	}
+	if b.recent += n; b.recent >= bodyProgress {
+		b.recent, b.patience = 0, c.srv.limits.BodyTimeout
+	} else {
+		b.patience = max(1, b.patience-time.Duration(clock.now()-began))
+	}
+	if err == nil || n > 0 || b.interrupted.Load() {
+		return n, err
+	}
+	if err != io.EOF {
+		return n, errBodyGone.Because(err)
+	}
+	return n, err
+}

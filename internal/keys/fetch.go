@@ -1,0 +1,277 @@
+package keys
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+)
+
+const (
+	fetchTimeout  = 5 * time.Second // of one request, body included
+	rediscover    = time.Hour       // how long a jwks_uri that works is believed
+	discoveryPath = "/.well-known/openid-configuration"
+)
+
+// source fetches key sets from where a RemoteConfig says they are. It is used
+// by one goroutine at a time.
+type source struct {
+	issuer, file, uri string
+	secure, plain     http.RoundTripper
+
+	discovered   string // jwks_uri of the issuer's document, while it works
+	discoveredAt time.Time
+}
+
+// found is a good answer.
+type found struct {
+	keys   ring
+	left   []string
+	maxAge time.Duration
+}
+
+func newSource(cfg RemoteConfig) source {
+	return source{
+		issuer: cfg.Issuer, file: cfg.JWKSFile, uri: cfg.JWKSURI,
+		secure: newTransport(cfg.CAPool, refuseInternal),
+		plain:  newTransport(cfg.CAPool, onlyLoopback),
+	}
+}
+
+// newTransport makes a transport that keeps no connection, follows no proxy
+// of the environment, and asks allowed about every address it dials.
+func newTransport(pool *x509.CertPool, allowed func(netip.Addr) error) http.RoundTripper {
+	dialer := &net.Dialer{
+		Timeout: fetchTimeout,
+		Control: func(_, address string, _ syscall.RawConn) error {
+			// After resolution: what a name says is of no account.
+			a, err := netip.ParseAddrPort(address)
+			if err != nil {
+				return err
+			}
+			return allowed(a.Addr().WithZone("").Unmap())
+		},
+	}
+	return &http.Transport{
+		DialContext:            dialer.DialContext,
+		TLSClientConfig:        &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    fetchTimeout,
+		DisableKeepAlives:      true,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+}
+
+// metadata are addresses outside link-local where clouds answer their own
+// machines without a password.
+var metadata = [...]netip.Addr{
+	netip.MustParseAddr("fd00:ec2::254"),   // AWS
+	netip.MustParseAddr("fd20:ce::254"),    // Google
+	netip.MustParseAddr("100.100.100.200"), // Alibaba
+	netip.MustParseAddr("192.0.0.192"),     // Oracle
+	netip.MustParseAddr("168.63.129.16"),   // Azure
+}
+
+var nat64 = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052
+
+// refuseInternal refuses addresses that no issuer has and that an attacker
+// would like us to ask.
+func refuseInternal(a netip.Addr) error {
+	if nat64.Contains(a) {
+		b := a.As16()
+		a = netip.AddrFrom4([4]byte(b[12:]))
+	}
+	refused := a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified()
+	for _, m := range metadata {
+		refused = refused || a == m
+	}
+	if refused {
+		return fmt.Errorf("%s is a link-local or metadata address: never dialled", a)
+	}
+	return nil
+}
+
+func onlyLoopback(a netip.Addr) error {
+	if !a.IsLoopback() {
+		return fmt.Errorf("%s is not a loopback address: http is for those only", a)
+	}
+	return nil
+}
+
+// load fetches the set once.
+func (s *source) load(ctx context.Context) (found, error) {
+	if s.file != "" {
+		data, err := readFile(s.file)
+		if err != nil {
+			return found{}, err
+		}
+		return parse(data, minRefresh)
+	}
+	uri := s.uri
+	if uri == "" {
+		var err error
+		if uri, err = s.discover(ctx); err != nil {
+			return found{}, fmt.Errorf("discovery: %w", err)
+		}
+	}
+	data, maxAge, err := s.get(ctx, uri)
+	if err != nil {
+		s.discovered = "" // it may have moved
+		return found{}, err
+	}
+	return parse(data, maxAge)
+}
+
+func parse(data []byte, maxAge time.Duration) (found, error) {
+	list, left, err := ParseSet(data)
+	return found{keys: list, left: left, maxAge: maxAge}, err
+}
+
+// discover returns the jwks_uri of the issuer (OpenID Connect Discovery 1.0
+// sections 4 and 4.3).
+func (s *source) discover(ctx context.Context) (string, error) {
+	if s.discovered != "" && time.Since(s.discoveredAt) < rediscover {
+		return s.discovered, nil
+	}
+	at := strings.TrimSuffix(s.issuer, "/") + discoveryPath
+	data, _, err := s.get(ctx, at)
+	if err != nil {
+		return "", err
+	}
+	doc, err := exchange.ParseClaims(data)
+	if err != nil {
+		return "", fmt.Errorf("the document %w", err)
+	}
+	if issuer := text(doc, "issuer"); issuer != s.issuer {
+		return "", fmt.Errorf("the document is that of issuer %.200q, not of %q; they must be equal byte for byte", issuer, s.issuer)
+	}
+	uri := text(doc, "jwks_uri")
+	if uri == "" {
+		return "", errors.New("the document has no jwks_uri")
+	}
+	if strings.HasPrefix(at, "https:") && !strings.HasPrefix(uri, "https:") {
+		return "", errors.New("the document was fetched by https and its jwks_uri is not https")
+	}
+	s.discovered, s.discoveredAt = uri, time.Now()
+	return uri, nil
+}
+
+// CheckURL says why keys are never fetched from a URL: it is neither https,
+// nor http on a host that is a loopback literal or localhost.
+func CheckURL(raw string) error {
+	_, err := checkURL(raw)
+	return err
+}
+
+func checkURL(raw string) (plain bool, err error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
+		return false, fmt.Errorf("%.200q is not a URL of an issuer", raw)
+	}
+	switch u.Scheme {
+	case "https":
+		return false, nil
+	case "http":
+		a, err := netip.ParseAddr(u.Hostname())
+		if u.Hostname() == "localhost" || err == nil && a.Unmap().IsLoopback() {
+			return true, nil
+		}
+	}
+	return false, fmt.Errorf("%.200q is not https; http is for 127.0.0.1, [::1] and localhost only", raw)
+}
+
+// get fetches one document of at most 1 MiB. maxAge is how long its sender
+// calls it fresh.
+func (s *source) get(ctx context.Context, at string) (data []byte, maxAge time.Duration, err error) {
+	plain, err := checkURL(at)
+	if err != nil {
+		return nil, 0, err
+	}
+	client := http.Client{
+		Transport:     s.secure,
+		Timeout:       fetchTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	if plain {
+		client.Transport = s.plain
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	req.Header.Set("Accept", "application/json, application/jwk-set+json")
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer resp.Body.Close()
+	switch {
+	case resp.StatusCode >= 300 && resp.StatusCode < 400:
+		return nil, 0, fmt.Errorf("%s answers with a redirect, which is not followed", at)
+	case resp.StatusCode != http.StatusOK:
+		return nil, 0, fmt.Errorf("%s answers with status %d", at, resp.StatusCode)
+	}
+	data, err = readBounded(resp.Body)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", at, err)
+	}
+	return data, freshness(resp.Header), nil
+}
+
+// freshness returns the max-age of a response (RFC 9111 section 5.2.2.1), the
+// default if it has none that can be read.
+func freshness(h http.Header) time.Duration {
+	for _, field := range h.Values("Cache-Control") {
+		for directive := range strings.SplitSeq(field, ",") {
+			name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
+			if !strings.EqualFold(name, "max-age") {
+				continue
+			}
+			if n, err := strconv.ParseUint(value, 10, 31); err == nil {
+				return time.Duration(n) * time.Second
+			}
+		}
+	}
+	return defaultRefresh
+}
+
+func readFile(name string) ([]byte, error) {
+	// Asked before it is opened: opening a pipe would wait for its writer.
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", name)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readBounded(f)
+}
+
+func readBounded(r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxSetBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxSetBytes {
+		return nil, fmt.Errorf("is larger than %d bytes", maxSetBytes)
+	}
+	return data, nil
+}

@@ -1,0 +1,257 @@
+package jwt
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/pipeline"
+)
+
+// When a caller may come again after a refusal that is our own fault.
+const (
+	retryUnavailable = 5 * time.Second
+	retryStale       = 30 * time.Second
+)
+
+// Authenticate implements pipeline.Authenticator.
+func (p *policy) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchange.Identity, pipeline.Verdict) {
+	value, n := x.Req.Get(exchange.HeaderAuthorization)
+	switch {
+	case n == 0:
+		return nil, pipeline.NotMine
+	case n > 1:
+		x.Trail.Saw("because", "there is more than one Authorization field")
+		return nil, pipeline.Refuse(fault.CredentialAmbiguous)
+	case w.Now.IsZero():
+		// Without a clock every token would be fresh.
+		return nil, pipeline.Refuse(fault.InternalError)
+	}
+	how, token := credential(value)
+	switch {
+	case how == other:
+		return nil, pipeline.NotMine
+	case how == broken:
+		return nil, malformed(x, "the Authorization field holds no token")
+	case len(token) > maxToken:
+		return nil, malformed(x, "the token is longer than 16 KiB")
+	}
+	id := keys.VerdictID{Token: sha256.Sum256(token)}
+	for _, iss := range p.issuers {
+		id.Rules = iss.rules
+		t, _ := iss.Verdicts.Get(&id, w.Now).(*accepted)
+		if t != nil && t.set == iss.Keys {
+			return p.admit(x, w, iss, t, how)
+		}
+	}
+	return p.verify(x, w, id, token, how)
+}
+
+// verify judges a token that is not known.
+func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.VerdictID, token []byte, how scheme) (*exchange.Identity, pipeline.Verdict) {
+	f, err := parse(token)
+	if err != nil {
+		return nil, malformed(x, err.Error())
+	}
+	if !slices.ContainsFunc(p.issuers, func(iss *issuer) bool { return slices.Contains(iss.Algorithms, f.alg) }) {
+		return nil, p.algorithmRefused(x, f, p.issuers)
+	}
+	iss, ok := p.issuerOf(f)
+	if !ok {
+		return nil, p.issuerUnknown(x, f)
+	}
+	if !slices.Contains(iss.Algorithms, f.alg) {
+		return nil, p.algorithmRefused(x, f, []*issuer{iss})
+	}
+	key, v := p.key(x, w, iss, f)
+	if key == nil {
+		return nil, v
+	}
+	err = keys.Verify(key, f.token, f.alg, w.Now, time.Duration(iss.skew)*time.Second)
+	second := fault.Of(err)
+	held := err == nil || second == fault.TokenExpired || second == fault.TokenNotYetValid || second == fault.CredentialMalformed
+	if !held {
+		x.Trail.Saw("issuer", iss.Name)
+		x.Trail.Saw("kid", f.kid)
+		x.Trail.Saw("alg", f.alg)
+		return nil, pipeline.Refuse(fault.TokenSignatureInvalid)
+	}
+
+	// The signature held: from here on the token is the issuer's word.
+	aud, audOK := audience(f.claims)
+	if reason := iss.wrongType(f, aud); reason != "" {
+		x.Trail.Saw("issuer", iss.Name)
+		x.Trail.Saw("because", reason)
+		return nil, pipeline.Refuse(fault.TokenTypeWrong)
+	}
+	t := &accepted{set: iss.Keys, aud: aud, audOK: audOK}
+	if reason := t.times.read(f.claims); reason != "" {
+		return nil, malformed(x, reason)
+	}
+	if err != nil && t.times.check(w.Now.Unix(), iss.skew) == inTime {
+		// The library refuses what we would not: it has the last word.
+		return nil, refuseFor(x, iss, second, err.Error())
+	}
+	t.client(f.claims)
+	reason := iss.identify(t, f)
+	identity, v := p.admit(x, w, iss, t, how)
+	if !v.Passed() {
+		return nil, v
+	}
+	if identity == nil {
+		return nil, malformed(x, reason)
+	}
+	id.Rules = iss.rules
+	iss.Verdicts.Put(&id, t, key, w.Now, time.Unix(t.times.exp, 0), sizeOf(f))
+	return identity, v
+}
+
+// sizeOf is about what an accepted token holds in memory.
+func sizeOf(f *form) int { return 2*len(f.token) + 64*len(f.claims) + 1024 }
+
+// issuerOf finds the issuer that the payload names.
+func (p *policy) issuerOf(f *form) (*issuer, bool) {
+	name, ok := topString(f.claims, "iss")
+	for _, iss := range p.issuers {
+		if ok && iss.URL == name {
+			return iss, true
+		}
+	}
+	return nil, false
+}
+
+// key finds the key the header names, waiting for a fetch only where that is
+// needed and allowed.
+func (p *policy) key(x *exchange.Exchange, w *pipeline.World, iss *issuer, f *form) (*keys.Key, pipeline.Verdict) {
+	key, err := iss.Keys.Find(context.Background(), f.kid, f.alg, false)
+	if err == nil {
+		return key, pipeline.Pass
+	}
+	code := fault.Of(err)
+	if code != fault.KeysStale && w.Remote {
+		if key, err = iss.Keys.Find(x.Context(), f.kid, f.alg, true); err == nil {
+			return key, pipeline.Pass
+		}
+		code = fault.Of(err)
+	}
+	x.Trail.Saw("issuer", iss.Name)
+	x.Trail.Saw("kid", f.kid)
+	x.Trail.Saw("alg", f.alg)
+	x.Trail.Saw("because", reasonOf(err))
+	if code != fault.KeysStale && !w.Remote {
+		return nil, pipeline.CannotTell(code)
+	}
+	switch code {
+	case fault.IdentityUnavailable:
+		x.RetryAfter = retryUnavailable
+	case fault.KeysStale:
+		x.RetryAfter = retryStale
+	}
+	return nil, pipeline.Refuse(code)
+}
+
+// reasonOf is err without its code, which stands beside it anyway.
+func reasonOf(err error) string {
+	var f *fault.Error
+	if !errors.As(err, &f) {
+		return err.Error()
+	}
+	if f.Cause != nil {
+		return f.Reason + ": " + f.Cause.Error()
+	}
+	return f.Reason
+}
+
+// admit judges what depends on the moment and on how the token was presented,
+// and returns the identity the token proves; nil with Pass if it proves none.
+func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, iss *issuer, t *accepted, how scheme) (*exchange.Identity, pipeline.Verdict) {
+	now := w.Now.Unix()
+	if when := t.times.check(now, iss.skew); when != inTime {
+		return nil, untimely(x, iss, &t.times, when, now)
+	}
+	if !t.meantFor(iss) {
+		x.Trail.Saw("want", iss.want)
+		x.Trail.Saw("have", t.audienceText())
+		x.Trail.Saw("issuer", iss.Name)
+		return nil, pipeline.Refuse(fault.TokenAudienceWrong)
+	}
+	if t.bound || how != bearer {
+		reason := "the token is bound (cnf) and no proof of possession can be checked"
+		if !t.bound {
+			reason = "a token that is not bound was presented by scheme DPoP"
+		}
+		return nil, refuseFor(x, iss, fault.TokenBindingFailed, reason)
+	}
+	id := t.identity.Load()
+	if id == nil {
+		return nil, pipeline.Pass
+	}
+	id = p.name(t, id)
+	x.Trail.Saw("proof", id.Proof)
+	x.Trail.Saw("subject", id.Subject)
+	x.Trail.Saw("consumer", id.Consumer)
+	x.Trail.SawNumber("expiresIn", t.times.exp-now)
+	return id, pipeline.Pass
+}
+
+// name gives id the named consumer that claims its client now. Consumers
+// change while a verdict stays, so it is looked up every time; the identity is
+// made anew only when the answer is another one.
+func (p *policy) name(t *accepted, id *exchange.Identity) *exchange.Identity {
+	var named *exchange.Consumer
+	if id.Client != "" && p.directory != nil {
+		named, _ = p.directory.Client(id.Issuer, id.Client)
+	}
+	if named == id.Named {
+		return id
+	}
+	fresh := *id
+	fresh.Named, fresh.Consumer = named, t.consumer
+	if named != nil {
+		fresh.Consumer = named.Name
+	}
+	t.identity.Store(&fresh)
+	return &fresh
+}
+
+func malformed(x *exchange.Exchange, reason string) pipeline.Verdict {
+	x.Trail.Saw("because", reason)
+	return pipeline.Refuse(fault.CredentialMalformed)
+}
+
+func refuseFor(x *exchange.Exchange, iss *issuer, code fault.Code, reason string) pipeline.Verdict {
+	x.Trail.Saw("issuer", iss.Name)
+	x.Trail.Saw("because", reason)
+	return pipeline.Refuse(code)
+}
+
+func (p *policy) algorithmRefused(x *exchange.Exchange, f *form, of []*issuer) pipeline.Verdict {
+	var want []string
+	for _, iss := range of {
+		want = append(want, iss.Algorithms...)
+	}
+	slices.Sort(want)
+	x.Trail.Saw("alg", f.alg)
+	x.Trail.Saw("want", strings.Join(slices.Compact(want), " "))
+	return pipeline.Refuse(fault.TokenAlgorithmRefused)
+}
+
+func (p *policy) issuerUnknown(x *exchange.Exchange, f *form) pipeline.Verdict {
+	var want []string
+	for _, iss := range p.issuers {
+		want = append(want, iss.URL)
+	}
+	have, ok := topString(f.claims, "iss")
+	if !ok {
+		have = "(no iss)"
+	}
+	x.Trail.Saw("want", strings.Join(want, " "))
+	x.Trail.Saw("have", have)
+	return pipeline.Refuse(fault.TokenIssuerUnknown)
+}

@@ -1,0 +1,166 @@
+package jwt
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+)
+
+// Bounds of a token, in bytes.
+const (
+	maxToken  = 16 << 10
+	maxHeader = 2 << 10 // decoded
+	maxKeyID  = 256
+)
+
+// scheme is how a token was presented.
+type scheme uint8
+
+const (
+	other  scheme = iota // not a token: nothing of ours
+	broken               // one of our schemes, but nothing behind it
+	bearer               // RFC 6750
+	dpop                 // RFC 9449
+)
+
+// credential takes the token out of the value of an Authorization field:
+// scheme, spaces, token68 (RFC 9110 section 11.4). That the token holds only
+// what token68 allows, and less, is seen when it is decoded.
+func credential(value []byte) (scheme, []byte) {
+	how, rest := bearer, []byte(nil)
+	switch {
+	case len(value) >= 6 && exchange.EqualFold(value[:6], "bearer"):
+		rest = value[6:]
+	case len(value) >= 4 && exchange.EqualFold(value[:4], "dpop"):
+		how, rest = dpop, value[4:]
+	default:
+		return other, nil
+	}
+	if len(rest) > 0 && tchar[rest[0]] {
+		return other, nil // a scheme with a longer name
+	}
+	token := bytes.TrimLeft(rest, " ")
+	if len(token) == len(rest) || len(token) == 0 {
+		return broken, nil
+	}
+	return how, token
+}
+
+var (
+	base64URL = set("-_")
+	tchar     = set("!#$%&'*+-.^_`|~")
+)
+
+// set makes a set of the ASCII letters, the digits and more.
+func set(more string) (t [256]bool) {
+	for c := range t {
+		t[c] = c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+	}
+	for i := range len(more) {
+		t[more[i]] = true
+	}
+	return t
+}
+
+// form is a token that is well-formed. Nothing in it may be believed yet.
+type form struct {
+	token  string
+	alg    string
+	kid    string // "" if the header names none
+	typ    string
+	typed  bool // the header has a typ
+	claims exchange.Claims
+}
+
+// parse reads a JWS in compact form (RFC 7515 section 7.1) with a JSON object
+// as its payload. Of the header only alg, kid and typ are read; keys that a
+// token brings along (jwk, jku, x5c, x5u) are of no account. Extensions that
+// must be understood (crit, RFC 7515 section 4.1.11) are not understood, and
+// an unencoded payload (b64, RFC 7797) is not decoded.
+func parse(token []byte) (*form, error) {
+	f := &form{token: string(token)}
+	payload, _, err := f.split(token)
+	if err != nil {
+		return nil, err
+	}
+	if f.claims, err = exchange.ParseClaims(payload); err != nil {
+		return nil, fmt.Errorf("the token's payload %w", err)
+	}
+	return f, nil
+}
+
+// split takes token, of at most maxToken bytes, apart and reads its header.
+func (f *form) split(token []byte) (payload, signature []byte, err error) {
+	first := bytes.IndexByte(token, '.')
+	last := bytes.LastIndexByte(token, '.')
+	if bytes.Count(token, []byte{'.'}) != 2 {
+		return nil, nil, errors.New("the token does not have three parts")
+	}
+	head, err := decode("header", token[:first])
+	if err != nil {
+		return nil, nil, err
+	}
+	if payload, err = decode("payload", token[first+1:last]); err != nil {
+		return nil, nil, err
+	}
+	if signature, err = decode("signature", token[last+1:]); err != nil {
+		return nil, nil, err
+	}
+	if len(head) > maxHeader {
+		return nil, nil, fmt.Errorf("the token's header is longer than %d bytes", maxHeader)
+	}
+	header, err := exchange.ParseClaims(head)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the token's header %w", err)
+	}
+	return payload, signature, f.readHeader(header)
+}
+
+func (f *form) readHeader(header exchange.Claims) error {
+	for i := range header {
+		var to *string
+		switch header[i].Name {
+		case "alg":
+			to = &f.alg
+		case "kid":
+			to = &f.kid
+		case "typ":
+			to, f.typed = &f.typ, true
+		case "crit", "b64":
+			return fmt.Errorf("the token's header has %s, which is not supported", header[i].Name)
+		default:
+			continue
+		}
+		text, ok := header[i].Raw.Text()
+		if !ok {
+			return fmt.Errorf("%s in the token's header is not a string", header[i].Name)
+		}
+		*to = text
+	}
+	switch {
+	case f.alg == "":
+		return errors.New("the token's header has no alg")
+	case len(f.kid) > maxKeyID:
+		return fmt.Errorf("kid in the token's header is longer than %d bytes", maxKeyID)
+	}
+	return nil
+}
+
+// decode reads base64url without padding; the last bits that stand for
+// nothing are zero, so that a token has one spelling only.
+func decode(what string, part []byte) ([]byte, error) {
+	for _, c := range part {
+		if !base64URL[c] {
+			return nil, fmt.Errorf("the token's %s is not base64url", what)
+		}
+	}
+	b := make([]byte, base64.RawURLEncoding.DecodedLen(len(part)))
+	n, err := base64.RawURLEncoding.Strict().Decode(b, part)
+	if err != nil {
+		return nil, fmt.Errorf("the token's %s is not base64url", what)
+	}
+	return b[:n], nil
+}

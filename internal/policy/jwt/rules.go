@@ -1,0 +1,282 @@
+package jwt
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/pipeline"
+)
+
+// accepted is what is kept of a token whose signature held and whose type was
+// right: numbers and texts from which the rest is judged for every request.
+// It does not change, except that its identity learns the consumer's name.
+type accepted struct {
+	set      keys.Set // that vouched for it
+	times    times
+	aud      []string // nil: there is none
+	audOK    bool     // aud is absent, or as it must be
+	clientID string   // claim client_id
+	tokenUse string   // claim token_use
+	bound    bool     // cnf is there
+	consumer string   // as printed, while no named consumer claims its client
+	identity atomic.Pointer[exchange.Identity]
+}
+
+// wrongType says why a token is no access token; empty if it is one.
+func (iss *issuer) wrongType(f *form, aud []string) string {
+	if iss.TokenType == typeAny {
+		return ""
+	}
+	typ := strings.TrimPrefix(strings.ToLower(f.typ), "application/")
+	switch {
+	case typ == typeHeader && f.typed:
+		if iss.TokenType == typeHeader {
+			return ""
+		}
+		return marksOfOthers(f.claims)
+	case iss.TokenType == typeHeader:
+		return "the header's typ is not at+jwt"
+	case f.typed && typ != "jwt":
+		return "the header's typ is that of another kind of token"
+	}
+	if reason := marksOfOthers(f.claims); reason != "" {
+		return reason
+	}
+	if !marked(f.claims, aud) {
+		return "nothing in the payload marks an access token; ID tokens look like this"
+	}
+	if ownAudience(f.claims, aud) {
+		return "aud is only the client itself, as in an ID token"
+	}
+	return ""
+}
+
+// presented reports whether the payload's typ is that of an access token.
+func presented(c exchange.Claims) bool {
+	typ, _ := topString(c, "typ")
+	return typ == "Bearer" || typ == "DPoP"
+}
+
+// marksOfOthers says what marks the payload as that of an ID token, a refresh
+// token, a logout token or an event.
+func marksOfOthers(c exchange.Claims) string {
+	if has(c, "typ") && !presented(c) {
+		return "typ in the payload is that of another kind of token"
+	}
+	if use, _ := topString(c, "token_use"); has(c, "token_use") && use != "access" {
+		return "token_use is not access"
+	}
+	for _, name := range [...]string{"at_hash", "c_hash", "s_hash", "events"} {
+		if has(c, name) {
+			return name + " marks another kind of token"
+		}
+	}
+	if has(c, "nonce") && !presented(c) {
+		return "nonce marks an ID token"
+	}
+	return ""
+}
+
+// marked reports whether something in the payload marks an access token.
+func marked(c exchange.Claims, aud []string) bool {
+	if presented(c) {
+		return true
+	}
+	if use, _ := topString(c, "token_use"); use == "access" {
+		return true
+	}
+	for _, name := range [...]string{"scope", "scp", "client_id", "cid", "appid", "appidacr", "azpacr", "gty"} {
+		if holds(c, name) {
+			return true
+		}
+	}
+	azp, ok := topString(c, "azp")
+	return ok && !slices.Contains(aud, azp)
+}
+
+// ownAudience reports whether aud is only the caller's own client id while
+// nothing else marks an access token.
+func ownAudience(c exchange.Claims, aud []string) bool {
+	for _, name := range [...]string{"scope", "scp", "appidacr", "azpacr", "token_use", "typ"} {
+		if holds(c, name) {
+			return false
+		}
+	}
+	if len(aud) == 0 {
+		return false
+	}
+	for _, a := range aud {
+		own := false
+		for _, name := range consumerClaims {
+			client, ok := topString(c, name)
+			own = own || ok && client == a
+		}
+		if !own {
+			return false
+		}
+	}
+	return true
+}
+
+// audience returns aud; ok is false when it is there but neither a string nor
+// an array of strings that is not empty.
+func audience(c exchange.Claims) (aud []string, ok bool) {
+	raw, there := c.Get("aud")
+	if !there {
+		return nil, true
+	}
+	aud, ok = raw.Texts()
+	if !ok || len(aud) == 0 {
+		return nil, false
+	}
+	return aud, true
+}
+
+// client reads what the rules on audience and binding ask for.
+func (t *accepted) client(c exchange.Claims) {
+	t.clientID, _ = topString(c, "client_id")
+	t.tokenUse, _ = topString(c, "token_use")
+	t.bound = has(c, "cnf")
+}
+
+// meantFor reports whether the token was made for the API behind us. azp never
+// stands for client_id: ID tokens have it too.
+func (t *accepted) meantFor(iss *issuer) bool {
+	if !t.audOK {
+		return false
+	}
+	if len(iss.ClientIDs) > 0 {
+		if t.tokenUse != "access" || !slices.Contains(iss.ClientIDs, t.clientID) {
+			return false
+		}
+		if t.aud == nil || len(iss.Audience) == 0 {
+			return true
+		}
+	}
+	for _, a := range t.aud {
+		if slices.Contains(iss.Audience, a) {
+			return true
+		}
+	}
+	return false
+}
+
+// audienceText is what the token says, for the operator.
+func (t *accepted) audienceText() string {
+	text := "no aud"
+	switch {
+	case !t.audOK:
+		text = "an aud that is neither a string nor a list of strings"
+	case t.aud != nil:
+		text = strings.Join(t.aud, " ")
+	}
+	if t.clientID != "" {
+		text += ", client " + t.clientID
+	}
+	return text
+}
+
+// times are the moments in a token, in Unix seconds.
+type times struct {
+	exp, nbf, iat int64 // nbf, iat: 0 if absent, which refuses nothing
+}
+
+// maxTime is the largest integer that JSON carries everywhere (RFC 8259
+// section 6).
+const maxTime = 1 << 53
+
+// read takes the times from the payload, or says what is wrong with them.
+func (t *times) read(c exchange.Claims) (reason string) {
+	for _, m := range [...]struct {
+		name string
+		to   *int64
+	}{{"exp", &t.exp}, {"nbf", &t.nbf}, {"iat", &t.iat}} {
+		raw, ok := c.Get(m.name)
+		if !ok {
+			if m.name == "exp" {
+				return "the token has no exp"
+			}
+			continue
+		}
+		n, err := strconv.ParseUint(string(raw), 10, 63)
+		if err != nil || n > maxTime {
+			return m.name + " is not an integer from 0 to 2^53"
+		}
+		*m.to = int64(n)
+	}
+	return ""
+}
+
+// moment is where a moment lies in a token's time.
+type moment uint8
+
+const (
+	outside moment = iota
+	inTime
+	expired
+	beforeNbf
+	beforeIat
+)
+
+// check says where now lies, give or take skew; all in seconds.
+func (t *times) check(now, skew int64) moment {
+	switch {
+	case now >= t.exp+skew:
+		return expired
+	case now < t.nbf-skew:
+		return beforeNbf
+	case now < t.iat-skew:
+		return beforeIat
+	}
+	return inTime
+}
+
+func untimely(x *exchange.Exchange, iss *issuer, t *times, when moment, now int64) pipeline.Verdict {
+	x.Trail.Saw("issuer", iss.Name)
+	switch when {
+	case beforeNbf:
+		x.Trail.Saw("because", "valid (nbf) only "+span(t.nbf-now)+" from now")
+		return pipeline.Refuse(fault.TokenNotYetValid)
+	case beforeIat:
+		x.Trail.Saw("because", "issued (iat) "+span(t.iat-now)+" from now")
+		return pipeline.Refuse(fault.TokenNotYetValid)
+	}
+	x.Trail.Saw("because", "expired "+span(now-t.exp)+" ago")
+	return pipeline.Refuse(fault.TokenExpired)
+}
+
+// span writes a number of seconds for people.
+func span(seconds int64) string {
+	const century = 100 * 365 * 24 * 3600
+	if seconds > century {
+		return "more than a century"
+	}
+	return (time.Duration(seconds) * time.Second).String()
+}
+
+// has reports whether the payload has a member, whatever its value: enough
+// to refuse.
+func has(c exchange.Claims, name string) bool {
+	_, ok := c.Get(name)
+	return ok
+}
+
+// holds reports whether the payload has a member that says something: null
+// is not enough to accept.
+func holds(c exchange.Claims, name string) bool {
+	raw, ok := c.Get(name)
+	return ok && raw != "null"
+}
+
+// topString returns a member that is a string. Unlike Claims.String it knows
+// no paths: registered names hold no dots, and none may be found elsewhere.
+func topString(c exchange.Claims, name string) (string, bool) {
+	raw, _ := c.Get(name)
+	return raw.Text()
+}

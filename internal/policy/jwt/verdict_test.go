@@ -1,0 +1,185 @@
+package jwt_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/pipeline"
+)
+
+func TestASignatureIsVerifiedOnceAndTheRestEveryTime(t *testing.T) {
+	t.Parallel()
+	iss := issuer()
+	parts := build(t, nil, iss)
+	token := "Bearer " + sign(t, access(claims{"nbf": now.Unix() - 10}))
+	at := func(now time.Time) fault.Code {
+		_, v := parts.Authenticate.Authenticate(request(token), &pipeline.World{Now: now, Remote: true})
+		return v.Code()
+	}
+	if code := at(now); code != fault.None {
+		t.Fatal(code)
+	}
+	if code := at(now); code != fault.None {
+		t.Fatal(code)
+	}
+	if c := iss.Verdicts.Counts(); c.Hits != 1 || c.Misses != 1 || c.Entries != 1 {
+		t.Errorf("%+v", c)
+	}
+	if code := at(now.Add(-time.Minute)); code != fault.TokenNotYetValid {
+		t.Errorf("before nbf: %v", code)
+	}
+	if code := at(now.Add(5*time.Minute + 29*time.Second)); code != fault.None {
+		t.Errorf("within the skew: %v", code)
+	}
+	if code := at(now.Add(5*time.Minute + 30*time.Second)); code != fault.TokenExpired {
+		t.Errorf("after exp: %v", code)
+	}
+	if c := iss.Verdicts.Counts(); c.Entries != 0 {
+		t.Errorf("the verdict outlived exp: %+v", c)
+	}
+}
+
+func TestAKnownTokenIsNotOlderThanTheClock(t *testing.T) {
+	t.Parallel()
+	iss := issuer()
+	parts := build(t, nil, iss)
+	token := "Bearer " + sign(t, access())
+	for _, c := range []struct {
+		now  time.Time
+		want fault.Code
+	}{{now, fault.None}, {now.Add(-90 * time.Second), fault.None}, {now.Add(-91 * time.Second), fault.TokenNotYetValid}} { // iat is a minute ago
+		if _, v := parts.Authenticate.Authenticate(request(token), &pipeline.World{Now: c.now, Remote: true}); v.Code() != c.want {
+			t.Errorf("at %v: %v, want %v", c.now, v.Code(), c.want)
+		}
+	}
+	if c := iss.Verdicts.Counts(); c.Hits != 2 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestAVerdictDiesWithItsKey(t *testing.T) {
+	t.Parallel()
+	set := keySet()
+	parts := build(t, nil, issuer(func(i *pipeline.Issuer) { i.Keys = set }))
+	token := "Bearer " + sign(t, access())
+	if _, code := judge(t, parts, token); code != fault.None {
+		t.Fatal(code)
+	}
+	set.Replace(mustKey("es256", "", material().ec256.Public()))
+	if _, code := judge(t, parts, token); code != fault.TokenKeyUnknown {
+		t.Errorf("the key is gone: %v", code)
+	}
+	set.Replace(mustKey("rsa", "", material().otherRSA.Public()))
+	if _, code := judge(t, parts, token); code != fault.TokenSignatureInvalid {
+		t.Errorf("another key has its name: %v", code)
+	}
+}
+
+func TestAVerdictHoldsOnlyUnderTheRulesItWasMadeUnder(t *testing.T) {
+	t.Parallel()
+	verdicts, set := keys.NewVerdicts(), keySet()
+	token := "Bearer " + sign(t, access())
+	base := func(i *pipeline.Issuer) { i.Verdicts, i.Keys = verdicts, set }
+	if _, code := judge(t, build(t, nil, issuer(base)), token); code != fault.None {
+		t.Fatal(code)
+	}
+	if _, code := judge(t, build(t, nil, issuer(base)), token); code != fault.None || verdicts.Counts().Hits != 1 {
+		t.Errorf("a reload that changes nothing: %v %+v", code, verdicts.Counts())
+	}
+	for name, c := range map[string]struct {
+		change func(*pipeline.Issuer)
+		want   fault.Code
+	}{
+		"another iss":       {func(i *pipeline.Issuer) { i.URL = "https://x/" }, fault.TokenIssuerUnknown},
+		"another audience":  {func(i *pipeline.Issuer) { i.Audience = []string{"x"} }, fault.TokenAudienceWrong},
+		"fewer algorithms":  {func(i *pipeline.Issuer) { i.Algorithms = []string{"ES256"} }, fault.TokenAlgorithmRefused},
+		"another tokenType": {func(i *pipeline.Issuer) { i.TokenType = "at+jwt" }, fault.TokenTypeWrong},
+		"another key set":   {func(i *pipeline.Issuer) { i.Keys = keys.NewStatic() }, fault.TokenKeyUnknown},
+		"client ids":        {func(i *pipeline.Issuer) { i.ClientIDs = []string{"x"} }, fault.TokenAudienceWrong},
+	} {
+		if _, code := judge(t, build(t, nil, issuer(base, c.change)), token); code != c.want {
+			t.Errorf("%s: %v, want %v", name, code, c.want)
+		}
+	}
+	id, _ := judge(t, build(t, nil, issuer(base, func(i *pipeline.Issuer) { i.Consumer = []string{"sub"} })), token)
+	if id == nil || id.Client != "alice" {
+		t.Errorf("other consumer claims: %+v", id)
+	}
+}
+
+func TestRefusedTokensAreNotRemembered(t *testing.T) {
+	t.Parallel()
+	iss := issuer()
+	parts := build(t, nil, iss)
+	good := sign(t, access())
+	for _, token := range []string{"garbage", good + "AAAA", sign(t, access(claims{"aud": "x"})), sign(t, access(claims{"exp": 1})), sign(t, access(claims{"nonce": "n"}))} {
+		judge(t, parts, "Bearer "+token)
+	}
+	if c := iss.Verdicts.Counts(); c.Entries != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestANamedConsumerIsLookedUpForEveryRequest(t *testing.T) {
+	t.Parallel()
+	iss := issuer()
+	token := "Bearer " + sign(t, access())
+	acme, zeta := &exchange.Consumer{Name: "acme"}, &exchange.Consumer{Name: "zeta"}
+	for _, c := range []struct {
+		dir  consumers
+		want string
+	}{{nil, "corp/mobile"}, {consumers{"corp/mobile": acme}, "acme"}, {consumers{"corp/mobile": zeta}, "zeta"}, {consumers{}, "corp/mobile"}} {
+		id, code := judge(t, build(t, c.dir, iss), token)
+		if code != fault.None || id.Consumer != c.want || (id.Named != nil) != (len(c.dir) > 0) {
+			t.Errorf("%v: %v %+v", c.dir, code, id)
+		}
+	}
+}
+
+func TestAKnownTokenCostsNoAllocation(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	parts := build(t, consumers{"corp/mobile": {Name: "acme"}}, issuer())
+	x := request("Bearer " + sign(t, access()))
+	if n := testing.AllocsPerRun(100, func() {
+		x.Trail.Reset()
+		x.Trail.Begin(0)
+		if _, v := parts.Authenticate.Authenticate(x, world); !v.Passed() {
+			t.Fatal(v.Code())
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkKnownToken(b *testing.B) {
+	parts := build(b, consumers{"corp/mobile": {Name: "acme"}}, issuer())
+	token := sign(b, access(claims{"email": "alice@example.com", "groups": []string{"a-group-of-people", "another-group"}}))
+	x := request("Bearer " + token)
+	b.SetBytes(int64(len(token)))
+	b.ReportAllocs()
+	for b.Loop() {
+		x.Trail.Reset()
+		x.Trail.Begin(0)
+		if _, v := parts.Authenticate.Authenticate(x, world); !v.Passed() {
+			b.Fatal(v.Code())
+		}
+	}
+}
+
+func BenchmarkUnknownToken(b *testing.B) {
+	parts := build(b, nil, issuer(func(i *pipeline.Issuer) { i.Verdicts = nil }))
+	x := request("Bearer " + sign(b, access()))
+	b.ReportAllocs()
+	for b.Loop() {
+		x.Trail.Reset()
+		x.Trail.Begin(0)
+		if _, v := parts.Authenticate.Authenticate(x, world); !v.Passed() {
+			b.Fatal(v.Code())
+		}
+	}
+}

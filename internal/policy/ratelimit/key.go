@@ -1,0 +1,125 @@
+package ratelimit
+
+import (
+	"net/netip"
+
+	"github.com/warder-gateway/warder/internal/counters"
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/pipeline"
+)
+
+// What a value in a key is. The place of the value in the limit's list is
+// added, so that a value that is absent is not taken for the next one.
+const (
+	tagRoute byte = iota + 1
+	tagAddress
+	tagNamed
+	tagIssuer
+	tagClient
+	tagSubject
+	tagConsumer
+	tagClaim
+	tagHeader
+
+	tags = 16 // below this a place begins; a limit has at most 4 places
+)
+
+// limits are the limits of one phase.
+type limits []limit
+
+type limit struct {
+	base  counters.Charge
+	label string
+	per   []pipeline.Per // what is only known of a request
+}
+
+// Limit implements pipeline.Limiter.
+func (l limits) Limit(x *exchange.Exchange, c *pipeline.Charges) {
+	for i := range l {
+		charge := l[i].base
+		for place := range l[i].per {
+			charge.Key = extend(charge.Key, byte(place)*tags, &l[i].per[place], x)
+		}
+		c.Add(charge, l[i].label)
+	}
+}
+
+// extend adds what the request has for p to the key. What it has not is left
+// out, so that all such requests share a bucket. It allocates nothing.
+func extend(k counters.Key, place byte, p *pipeline.Per, x *exchange.Exchange) counters.Key {
+	id := x.Identity
+	switch p.Kind {
+	case pipeline.PerIP:
+		return address(k, place+tagAddress, x.Client)
+	case pipeline.PerHeader:
+		if value, n := x.Req.GetName(p.Name); n > 0 {
+			return k.With(place+tagHeader, value)
+		}
+		return k
+	}
+	if id == nil {
+		return k
+	}
+	switch p.Kind {
+	case pipeline.PerConsumer:
+		return consumer(k, place, id)
+	case pipeline.PerSubject:
+		if id.Subject != "" {
+			// Two issuers may well know an alice each.
+			return k.With(place+tagIssuer, []byte(id.Issuer)).With(place+tagSubject, []byte(id.Subject))
+		}
+		return consumer(k, place, id)
+	case pipeline.PerClaim:
+		if text, ok := id.Claims.Scalar(p.Name); ok {
+			return k.With(place+tagClaim, []byte(text))
+		}
+	}
+	return k
+}
+
+// consumer adds who calls. A named consumer is told from one that a token
+// claims by the tag: names never match claims.
+func consumer(k counters.Key, place byte, id *exchange.Identity) counters.Key {
+	switch {
+	case id.Named != nil:
+		return k.With(place+tagNamed, []byte(id.Named.Name))
+	case id.Client != "":
+		return k.With(place+tagIssuer, []byte(id.Issuer)).With(place+tagClient, []byte(id.Client))
+	case id.Subject != "":
+		return k.With(place+tagIssuer, []byte(id.Issuer)).With(place+tagSubject, []byte(id.Subject))
+	case id.Consumer != "":
+		return k.With(place+tagConsumer, []byte(id.Consumer))
+	}
+	return k
+}
+
+// address adds the caller's address; of IPv6 the first 64 bits, because a
+// caller has all addresses that share them.
+func address(k counters.Key, tag byte, a netip.Addr) counters.Key {
+	a = a.Unmap()
+	switch {
+	case a.Is4():
+		b := a.As4()
+		return k.With(tag, b[:])
+	case a.Is6():
+		b := a.As16()
+		return k.With(tag, b[:8])
+	}
+	return k
+}
+
+// headers are the fields that limits count by.
+type headers []string
+
+// Authorize implements pipeline.Authorizer: a field that is read as one value
+// and comes twice could mean either, and refuses.
+func (h headers) Authorize(x *exchange.Exchange, _ *pipeline.World) pipeline.Verdict {
+	for _, name := range h {
+		if _, n := x.Req.GetName(name); n > 1 {
+			x.Trail.Saw("name", name)
+			return pipeline.Refuse(fault.ParameterAmbiguous)
+		}
+	}
+	return pipeline.Pass
+}

@@ -1,0 +1,408 @@
+package snapshot
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/config"
+	"github.com/warder-gateway/warder/internal/directory"
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/http1"
+	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/pipeline"
+	"github.com/warder-gateway/warder/internal/policy/public"
+	"github.com/warder-gateway/warder/internal/route"
+	"github.com/warder-gateway/warder/internal/scalar"
+	"github.com/warder-gateway/warder/internal/telemetry"
+)
+
+// Compiler makes snapshots of documents. Every field is required.
+type Compiler struct {
+	Catalog []pipeline.Kind
+	Pool    *Pool
+	Metrics *telemetry.Metrics
+	// Verdicts remembers verified tokens from one snapshot to the next.
+	Verdicts *keys.Verdicts
+	Log      *slog.Logger
+	// ReadFile reads certificates and keys: all that is read from outside the
+	// document.
+	ReadFile func(path string) ([]byte, error)
+	// Local returns what Warder answers itself under a document.
+	Local func(doc *config.Document) (Local, error)
+}
+
+// Local is what Warder answers itself on public listeners.
+type Local struct {
+	Routes []LocalRoute
+	Keys   map[string]keys.Set // key sets of issuers we are ourselves, by issuer URL
+}
+
+// LocalRoute is one of them. It is public: the handler judges its callers.
+type LocalRoute struct {
+	Name, Host, Path string
+	Methods          []string
+	Handler          http.Handler
+	MaxBody          int64
+}
+
+// Vocabulary returns what a decoder must know of the catalog.
+func (c *Compiler) Vocabulary() config.Vocabulary {
+	var v config.Vocabulary
+	for _, k := range c.Catalog {
+		v.Policies = append(v.Policies, k.Path)
+	}
+	return v
+}
+
+// Compile turns a decoded and resolved document into a snapshot, or into
+// every problem there is, those of the document included, sorted by place. It starts nothing; what it
+// borrowed from the pool goes back when the snapshot is released, on which
+// the caller holds the first loan.
+func (c *Compiler) Compile(doc *config.Document) (*Snapshot, config.Problems) {
+	b := &build{
+		Compiler: c, doc: doc,
+		s: &Snapshot{
+			Config: doc.Hash(),
+			legend: &exchange.Legend{Config: doc.Hash()[:12], Checks: []exchange.Check{{Phase: "route", Name: ""}}},
+			loans:  loans{pool: c.Pool, held: map[string]*poolEntry{}},
+		},
+		issuers: map[string]*pipeline.Issuer{},
+		limits:  map[string]pipeline.Limit{},
+	}
+	b.s.borrowers.Store(1)
+	b.problems = doc.Problems()
+	b.compile()
+	if len(b.problems) > 0 {
+		b.s.Release()
+		return nil, b.problems.Sort()
+	}
+	return b.s, nil
+}
+
+// build is one compilation.
+type build struct {
+	*Compiler
+	doc       *config.Document
+	s         *Snapshot
+	directory *directory.Directory
+	issuers   map[string]*pipeline.Issuer
+	limits    map[string]pipeline.Limit
+	decoded   map[config.Node]any // configuration of policies
+	local     Local
+	patterns  []route.Pattern
+	flat      []config.FlatRoute
+	spoken    []string // credential fields that any route reads
+	problems  config.Problems
+}
+
+func (b *build) complain(path, text, mend string) {
+	b.problems = append(b.problems, b.doc.Complain(path, text, mend))
+}
+
+func (b *build) compile() {
+	local, err := b.Local(b.doc)
+	if err != nil {
+		b.complain("authorizationServer", err.Error(), "")
+		return
+	}
+	b.local = local
+	b.s.hasLocal = len(local.Routes) > 0
+	b.compileListeners()
+	b.compileDirectory()
+	for _, e := range b.doc.Issuers {
+		b.compileIssuer(e.Name, &e.Value)
+	}
+	for _, e := range b.doc.Limits {
+		var l pipeline.Limit
+		if bad := e.Value.Decode(&l); len(bad) > 0 {
+			b.problems = append(b.problems, bad...)
+		} else if _, _, err := l.Compile(); err != nil {
+			b.blame(e.Value, err)
+		}
+		l.Name = e.Name
+		b.limits[e.Name] = l
+	}
+	b.decodePolicies()
+	b.flat = b.doc.Flatten()
+	b.s.routes = make([]Route, len(b.flat), len(b.flat)+len(b.local.Routes))
+	parts := make([][]pipeline.Parts, len(b.flat))
+	for i := range b.flat {
+		parts[i] = b.compileRoute(i, &b.flat[i])
+	}
+	for i := range b.flat {
+		r := &b.s.routes[i]
+		r.credentials = b.credentialsOf(&b.flat[i], r.Chain)
+	}
+	b.indexRoutes()
+}
+
+// compileRoute compiles route i and its policies.
+func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
+	r := &b.s.routes[i]
+	*r = Route{
+		Labels:   exchange.Route{Index: i, Name: f.Name, Pattern: f.Path, Host: f.Host},
+		Timeouts: timeouts(f.Timeout),
+		MaxBody:  int64(f.MaxBody),
+		Metrics:  b.Metrics.Route(f.Name),
+		Methods:  f.Methods,
+		Target:   f.Upstream,
+	}
+	for _, name := range f.Pass {
+		r.pass = append(r.pass, fold(name))
+	}
+	if up := b.doc.Upstreams.Get(f.Upstream); up != nil {
+		r.Upstream = b.upstream(f.Upstream, up)
+	}
+	env := pipeline.Env{
+		Route: f.Name, Public: f.Public, Directory: b.directory,
+		Issuer: b.issuer, Limit: b.limit,
+	}
+	var parts []pipeline.Parts
+	policies := slices.Clone(f.Policies)
+	slices.SortFunc(policies, func(x, y config.FlatPolicy) int { return cmp.Compare(b.rank(x.Path), b.rank(y.Path)) })
+	proofs, scoped := 0, false
+	var wantsScope *config.FlatPolicy
+	for i, p := range policies {
+		part, ok := b.compilePolicy(p, env)
+		if !ok {
+			continue
+		}
+		if part.Authenticate != nil {
+			if proofs++; proofs > 1 {
+				b.problems = append(b.problems, p.Node.Complain("", "a second proof in one auth object", "allOf and anyOf join proofs; they are not in this build"))
+			}
+		}
+		scoped = scoped || part.Scoped
+		if part.Scope != "" {
+			wantsScope = &policies[i]
+		}
+		part.Forward = part.Forward && f.ForwardToken
+		r.Policies = append(r.Policies, Policy{part.Check, p.From})
+		parts = append(parts, part)
+		b.spoken = append(b.spoken, part.Credentials...)
+	}
+	if proofs == 0 && len(b.problems) == 0 {
+		b.problems = append(b.problems, f.Node.Complain("auth", "names conditions but no proof", "say how callers prove who they are: jwt: ISSUER or apiKey: true"))
+	}
+	if wantsScope != nil && proofs > 0 && !scoped {
+		b.problems = append(b.problems, wantsScope.Node.Complain("", "asks for scopes, which this route's proof does not carry", "scopes come with tokens: use jwt, or name consumers instead"))
+	}
+	r.Chain = pipeline.NewChain(parts, b.s.legend)
+	b.patterns = append(b.patterns, route.Pattern{
+		Route: i, Host: f.Host, Path: f.Path, Methods: f.Methods,
+		Headers: conditions(f.Match), Allowed: features(f.PathAllow), Protected: !f.Public,
+	})
+	return parts
+}
+
+// decodePolicies decodes the value of every policy once, however many routes
+// inherit it, and also where no route can be compiled: a document's problems
+// are all told at once.
+func (b *build) decodePolicies() {
+	b.decoded = map[config.Node]any{}
+	b.doc.EachPolicy(func(path string, value config.Node) {
+		cfg := b.Catalog[b.rank(path)].NewConfig()
+		if bad := value.Decode(cfg); len(bad) > 0 {
+			b.problems = append(b.problems, bad...)
+		} else {
+			b.decoded[value] = cfg
+		}
+	})
+}
+
+// compilePolicy builds one policy; false means that a problem was reported.
+func (b *build) compilePolicy(p config.FlatPolicy, env pipeline.Env) (pipeline.Parts, bool) {
+	kind := b.Catalog[b.rank(p.Path)]
+	cfg, ok := b.decoded[p.Node]
+	if !ok {
+		return pipeline.Parts{}, false
+	}
+	parts, err := kind.Build(cfg, env)
+	if err != nil {
+		b.blame(p.Node, err)
+		return pipeline.Parts{}, false
+	}
+	return parts, true
+}
+
+// blame reports each problem that err joins at its place below node.
+func (b *build) blame(node config.Node, err error) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, one := range joined.Unwrap() {
+			b.blame(node, one)
+		}
+		return
+	}
+	path, text := "", err.Error()
+	if at := (*pipeline.Problem)(nil); errors.As(err, &at) {
+		path, text = at.Path, at.Text
+	}
+	b.problems = append(b.problems, node.Complain(path, text, ""))
+}
+
+// rank is the place of a policy in the catalog. Decode has seen to it that
+// there is one.
+func (b *build) rank(path string) int {
+	return slices.IndexFunc(b.Catalog, func(k pipeline.Kind) bool { return k.Path == path })
+}
+
+func (b *build) issuer(name string) (*pipeline.Issuer, error) {
+	if i := b.issuers[name]; i != nil {
+		return i, nil
+	}
+	return nil, fmt.Errorf("no issuer is called %q; %s", name, known("issuers", b.doc.Issuers.Names()))
+}
+
+func (b *build) limit(name string) (pipeline.Limit, error) {
+	if l, ok := b.limits[name]; ok {
+		return l, nil
+	}
+	return pipeline.Limit{}, fmt.Errorf("no limit is called %q; %s", name, known("limits", b.doc.Limits.Names()))
+}
+
+func known(section string, names []string) string {
+	if len(names) == 0 {
+		return "there are no " + section
+	}
+	return section + " has " + strings.Join(names, ", ")
+}
+
+func (b *build) compileDirectory() {
+	var consumers []directory.Consumer
+	for _, e := range b.doc.Consumers {
+		c := directory.Consumer{Name: e.Name}
+		for _, k := range e.Value.APIKeys {
+			c.Keys = append(c.Keys, directory.Key{Digest: k.Hash, Expires: k.Expires.End()})
+		}
+		for _, cl := range e.Value.Clients {
+			c.Clients = append(c.Clients, directory.Client{Issuer: cl.Issuer, ID: cl.ID})
+		}
+		consumers = append(consumers, c)
+	}
+	var err error
+	if b.directory, err = directory.New(consumers); err != nil {
+		var all directory.Problems
+		errors.As(err, &all)
+		for _, p := range all {
+			b.complain("consumers."+p.Consumer+"."+p.Path, p.Text, "")
+		}
+	}
+}
+
+// credentialsOf says what a route removes towards its upstream: every field
+// that some route reads as a credential, and the well-known ones, but for the
+// one that this route verifies and forwards.
+func (b *build) credentialsOf(f *config.FlatRoute, chain *pipeline.Chain) (c credentials) {
+	all := append([]string{"authorization", "proxy-authorization", "x-api-key"}, b.spoken...)
+	slices.Sort(all)
+	for _, name := range slices.Compact(all) {
+		if name == chain.Forwards() || slices.Contains(f.Pass, name) {
+			continue
+		}
+		if id := exchange.IdentifyString(name); id != exchange.HeaderOther {
+			c.ids = append(c.ids, id)
+		} else {
+			c.names = append(c.names, name)
+		}
+	}
+	return c
+}
+
+// addLocal adds a route of our own and returns its pattern.
+func (b *build) addLocal(l LocalRoute) route.Pattern {
+	open, _ := public.New(true, pipeline.Env{})
+	i := len(b.s.routes)
+	b.s.routes = append(b.s.routes, Route{
+		Labels:  exchange.Route{Index: i, Name: l.Name, Pattern: l.Path, Host: l.Host},
+		Chain:   pipeline.NewChain([]pipeline.Parts{open}, b.s.legend),
+		Local:   l.Handler,
+		MaxBody: l.MaxBody,
+		Metrics: b.Metrics.Route(l.Name),
+		Methods: l.Methods,
+		Target:  "local",
+	})
+	return route.Pattern{Route: i, Host: l.Host, Path: l.Path, Methods: l.Methods}
+}
+
+// indexRoutes builds both indexes: Warder's own routes stand apart, so that
+// they do not make their host one with routes of its own.
+func (b *build) indexRoutes() {
+	var own []route.Pattern
+	for _, l := range b.local.Routes {
+		own = append(own, b.addLocal(l))
+	}
+	var problems []route.Problem
+	if b.s.local, problems = route.Build(own); len(problems) > 0 {
+		b.complain("authorizationServer", problems[0].Text, "")
+	}
+	if b.s.index, problems = route.Build(b.patterns); len(problems) > 0 {
+		for _, p := range problems {
+			b.problems = append(b.problems, b.flat[p.Pattern].Node.Complain(p.Field, p.Text, ""))
+		}
+		return
+	}
+	for _, l := range b.local.Routes {
+		b.overlap(l)
+	}
+}
+
+// overlap complains about a route that would take the place of one of ours.
+func (b *build) overlap(l LocalRoute) {
+	var x exchange.Exchange
+	x.Req.Host, x.Req.Path, x.Req.Method = []byte(l.Host), []byte(l.Path), []byte(l.Methods[0])
+	const mend = "give the route a host of its own, or the authorization server another path"
+	i, code, ok := b.s.index.Match(&x)
+	switch {
+	case ok:
+		b.problems = append(b.problems, b.flat[i].Node.Complain("path", "takes "+l.Host+l.Path+", which the authorization server answers", mend))
+	case code == fault.MethodNotAllowed:
+		b.complain("authorizationServer.issuer", "a route has the path "+l.Host+l.Path+", which the authorization server answers", mend)
+	}
+}
+
+func conditions(m config.Match) (all []route.Header) {
+	for _, h := range m.Headers {
+		all = append(all, route.Header{Name: strings.ToLower(h.Name), Value: h.Value})
+	}
+	return all
+}
+
+func features(names []string) (set exchange.PathFeature) {
+	for _, name := range names {
+		set |= map[string]exchange.PathFeature{
+			"encodedSlash": exchange.EncodedSlash, "semicolon": exchange.Semicolon, "emptySegments": exchange.EmptySegments,
+			"encodedReserved": exchange.EncodedReserved, "encodedPercent": exchange.EncodedPercent,
+		}[name]
+	}
+	return set
+}
+
+// timeouts turns the document's "unlimited" into the engine's zero.
+func timeouts(t config.Timeout) http1.Timeouts {
+	or0 := func(t scalar.Timeout) time.Duration {
+		if t == scalar.Unlimited {
+			return 0
+		}
+		return t.Std()
+	}
+	return http1.Timeouts{Connect: or0(t.Connect), FirstByte: or0(t.FirstByte), Idle: or0(t.Idle), Total: or0(t.Total)}
+}
+
+// connectionLimit is the default of limits.connections: what the open-file
+// limit leaves when each connection may need one more to an upstream.
+func connectionLimit() int {
+	var files syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) != nil || files.Cur > math.MaxInt32 {
+		return 20_000
+	}
+	return max(100, min(20_000, (int(files.Cur)-500)/2))
+}

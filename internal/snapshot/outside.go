@@ -1,0 +1,199 @@
+package snapshot
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+
+	"github.com/warder-gateway/warder/internal/config"
+	"github.com/warder-gateway/warder/internal/http1"
+	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/pipeline"
+	"github.com/warder-gateway/warder/internal/upstream"
+)
+
+// What a document says of the world outside a request: listeners with their
+// certificates, issuers with their keys, upstreams.
+
+func (b *build) compileListeners() {
+	seen := map[string]string{}
+	for i, l := range b.doc.Listeners {
+		path := fmt.Sprintf("listeners[%d]", i)
+		address := string(l.Address)
+		if other, twice := seen[address]; twice {
+			b.complain(path+".address", "is the address of listener "+other, "")
+		}
+		seen[address] = l.Name
+		connections := l.Limits.Connections
+		if connections == 0 {
+			connections = connectionLimit()
+		}
+		spec := &Listener{
+			Name: l.Name, Address: address, Connections: connections,
+			Limits: http1.Limits{
+				HeaderSize: int(l.Limits.HeaderSize), Headers: l.Limits.Headers,
+				HeaderTimeout: l.Limits.HeaderTimeout.Std(), IdleTimeout: l.Limits.IdleTimeout.Std(),
+				Connections: connections,
+			},
+		}
+		if l.TLS != nil && !l.TLS.None {
+			spec.TLS = b.serverTLS(path+".tls", l.TLS)
+		}
+		b.s.Listeners = append(b.s.Listeners, spec)
+	}
+}
+
+// serverTLS loads the certificates of a listener. crypto/tls picks among them
+// by server name.
+func (b *build) serverTLS(path string, t *config.ListenerTLS) *tls.Config {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	if t.MinVersion == "1.3" {
+		c.MinVersion = tls.VersionTLS13
+	}
+	for i, pair := range t.Certificates {
+		at := fmt.Sprintf("%s.certificates[%d]", path, i)
+		cert, err := b.keyPair(string(pair.CertFile), string(pair.KeyFile))
+		if err != nil {
+			b.complain(at, err.Error(), "")
+			continue
+		}
+		c.Certificates = append(c.Certificates, cert)
+	}
+	return c
+}
+
+func (b *build) keyPair(certFile, keyFile string) (tls.Certificate, error) {
+	cert, err := b.ReadFile(certFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := b.ReadFile(keyFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("%s and %s are no pair of certificate and key: %w", certFile, keyFile, err)
+	}
+	return pair, nil
+}
+
+// pool reads a file of CA certificates. Nothing in it, or nothing that can be
+// read as a certificate, is an error: an empty pool would trust nobody, or,
+// worse, be taken for "the system's".
+func (b *build) pool(file string) (*x509.CertPool, []byte, error) {
+	pem, err := b.ReadFile(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := x509.NewCertPool()
+	if !p.AppendCertsFromPEM(pem) {
+		return nil, nil, fmt.Errorf("%s holds no CA certificate", file)
+	}
+	return p, pem, nil
+}
+
+// compileIssuer makes an issuer. Its key set outlives the snapshot while all
+// that it is made from stays the same.
+func (b *build) compileIssuer(name string, i *config.Issuer) {
+	path := "issuers." + name
+	out := &pipeline.Issuer{
+		Name: name, URL: i.Issuer, Audience: i.Audience, ClientIDs: i.ClientIDs, Algorithms: i.Algorithms,
+		ClockSkew: i.ClockSkew.Std(), Consumer: i.Consumer, Roles: i.Roles, TokenType: i.TokenType, Verdicts: b.Verdicts,
+	}
+	b.issuers[name] = out
+	b.s.Issuers = append(b.s.Issuers, out)
+	if own := b.local.Keys[i.Issuer]; own != nil {
+		out.Keys = own
+		return
+	}
+	cfg := keys.RemoteConfig{
+		Issuer: i.Issuer, JWKSURI: i.JWKSURI, JWKSFile: string(i.JWKSFile),
+		MaxStale: b.doc.Freshness.JWKS.Std(), Log: b.Log.With("issuer", name),
+	}
+	var ca []byte
+	if i.CAFile != "" {
+		var err error
+		if cfg.CAPool, ca, err = b.pool(string(i.CAFile)); err != nil {
+			b.complain(path+".caFile", err.Error(), "")
+			return
+		}
+	}
+	key := poolKey("keys", cfg.Issuer, cfg.JWKSURI, cfg.JWKSFile, cfg.MaxStale.String(), string(ca))
+	out.Keys = borrow(&b.s.loans, key, func() *keys.Remote { return keys.NewRemote(cfg) })
+}
+
+// upstream makes a group of targets. Its connections outlive the snapshot
+// while all that it is made from stays the same.
+func (b *build) upstream(name string, u *config.Upstream) *upstream.Group {
+	path := "upstreams." + name
+	cfg := upstream.Config{}
+	if u.Host != "keep" {
+		cfg.Host = u.Host
+	}
+	parts := []string{"upstream", name, u.Host}
+	var client *tls.Config
+	if u.TLS != nil {
+		client = &tls.Config{ServerName: u.TLS.ServerName}
+		parts = append(parts, u.TLS.ServerName)
+		if u.TLS.CAFile != "" {
+			p, pem, err := b.pool(string(u.TLS.CAFile))
+			if err != nil {
+				b.complain(path+".tls.caFile", err.Error(), "")
+				return nil
+			}
+			client.RootCAs = p
+			parts = append(parts, string(pem))
+		}
+	}
+	for i, t := range u.Targets {
+		target, err := compileTarget(t.URL, client)
+		if err != nil {
+			b.complain(fmt.Sprintf("%s.targets[%d]", path, i), err.Error(), "")
+			return nil
+		}
+		cfg.Targets = append(cfg.Targets, target)
+		parts = append(parts, t.URL)
+	}
+	return borrow(&b.s.loans, poolKey(parts...), func() *upstream.Group { return upstream.New(cfg) })
+}
+
+func compileTarget(raw string, client *tls.Config) (upstream.Target, error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" {
+		return upstream.Target{}, errors.New("is no URL; write http://HOST:PORT or https://HOST:PORT")
+	}
+	t := upstream.Target{Name: raw, Host: u.Host, Address: u.Host, Prefix: strings.TrimSuffix(u.EscapedPath(), "/")}
+	port := "80"
+	if u.Scheme == "https" {
+		port = "443"
+		t.TLS = &tls.Config{}
+		if client != nil {
+			t.TLS = client.Clone()
+		}
+		t.TLS.MinVersion = tls.VersionTLS12
+		t.TLS.NextProtos = []string{"http/1.1"}
+		if t.TLS.ServerName == "" {
+			t.TLS.ServerName = u.Hostname()
+		}
+	}
+	if u.Port() == "" {
+		t.Address = net.JoinHostPort(u.Hostname(), port)
+	}
+	return t, nil
+}
+
+// poolKey makes one key of all that a resource is made from.
+func poolKey(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+	}
+	return parts[0] + " " + hex.EncodeToString(h.Sum(nil))
+}

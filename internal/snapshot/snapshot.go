@@ -1,0 +1,163 @@
+// Package snapshot is one whole configuration, compiled and immutable: what
+// requests run on. Compile makes one of a document, Live says which one is in
+// force, and the Pool keeps what must outlive a swap.
+//
+// Decide is the one place where a request is allowed or refused. Serving,
+// explaining and testing all call it; they differ only in the world they
+// hand it.
+package snapshot
+
+import (
+	"crypto/tls"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/http1"
+	"github.com/warder-gateway/warder/internal/pipeline"
+	"github.com/warder-gateway/warder/internal/route"
+	"github.com/warder-gateway/warder/internal/telemetry"
+	"github.com/warder-gateway/warder/internal/upstream"
+)
+
+// Snapshot is a compiled configuration. It is immutable and safe for
+// concurrent use. The zero Snapshot refuses everything.
+type Snapshot struct {
+	Config    string // SHA-256 of the document, in hex
+	Listeners []*Listener
+	Issuers   []*pipeline.Issuer
+
+	routes   []Route
+	index    *route.Index
+	local    *route.Index // Warder's own routes
+	hasLocal bool
+	legend   *exchange.Legend
+	loans    loans
+
+	borrowers atomic.Int64
+}
+
+// Listener is one address to serve.
+type Listener struct {
+	Name        string
+	Address     string
+	TLS         *tls.Config // nil: plain
+	Limits      http1.Limits
+	Connections int
+}
+
+// Route is a compiled route.
+type Route struct {
+	Labels   exchange.Route
+	Chain    *pipeline.Chain
+	Upstream *upstream.Group // nil when Local answers
+	Local    http.Handler
+	Timeouts http1.Timeouts
+	MaxBody  int64 // bytes; 0: no bound
+	Metrics  *telemetry.RouteMetrics
+
+	Methods     []string
+	Target      string   // the upstream's name, or "local"
+	Policies    []Policy // in the order in which they are asked; for explain
+	credentials credentials
+	pass        pass
+}
+
+// Policy is a policy of a route, for those who ask.
+type Policy struct {
+	Check exchange.Check
+	From  string // "route", "api NAME" or "defaults"
+}
+
+// StripCredentials drops the fields that carry credentials and were not
+// verified for this route.
+func (r *Route) StripCredentials(h *exchange.Head) { r.credentials.strip(h) }
+
+// Legend returns the words for trails of this snapshot.
+func (s *Snapshot) Legend() *exchange.Legend {
+	if s == nil {
+		return nil
+	}
+	return s.legend
+}
+
+// Routes returns the compiled routes, in the order of the document.
+func (s *Snapshot) Routes() []Route { return s.routes }
+
+// checkRoute is the legend's entry for requests that match no route.
+const checkRoute = 0
+
+// Decide says whether the request may pass, and by which route. It matches,
+// strips what clients may not send, and runs the route's chain; it writes no
+// response. The route is nil when none matched.
+func (s *Snapshot) Decide(x *exchange.Exchange, w *pipeline.World) (*Route, pipeline.Verdict) {
+	x.Trail.Begin(checkRoute)
+	path, uses, bad := exchange.NormalizePath(x.Req.Path, x.Alloc)
+	if bad != nil {
+		x.Reason = bad.Reason
+		return nil, s.unmatched(x, bad.Code, bad.Reason)
+	}
+	x.Req.Path, x.Req.PathUses = path, uses
+	i, code, ok := s.match(x)
+	if !ok {
+		return nil, s.unmatched(x, code, x.Reason)
+	}
+	r := &s.routes[i]
+	x.Route = &r.Labels
+	x.Trail.Saw("route", r.Labels.Name)
+	x.Trail.Saw("pattern", r.Labels.Pattern)
+	x.Trail.End(exchange.Passed, fault.None)
+	stripSpoofable(&x.Req, r.pass)
+	return r, r.Chain.Run(x, w)
+}
+
+// match looks among Warder's own routes first: Compile has seen to it that no
+// other route takes their paths.
+func (s *Snapshot) match(x *exchange.Exchange) (i int, code fault.Code, ok bool) {
+	if s.hasLocal {
+		if i, code, ok = s.local.Match(x); ok || code == fault.MethodNotAllowed {
+			return i, code, ok
+		}
+		x.Reason = ""
+	}
+	return s.index.Match(x)
+}
+
+func (s *Snapshot) unmatched(x *exchange.Exchange, code fault.Code, reason string) pipeline.Verdict {
+	x.Trail.Saw("host", string(x.Req.Host))
+	x.Trail.Saw("path", string(x.Req.Path))
+	x.Trail.Saw("method", string(x.Req.Method))
+	if reason != "" {
+		x.Trail.Saw("because", reason)
+	}
+	x.Trail.End(exchange.Refused, code)
+	return pipeline.Refuse(code)
+}
+
+// Prepare starts what the snapshot needs and was not running. It is called
+// once, before the snapshot is put in force.
+func (s *Snapshot) Prepare() { s.loans.start() }
+
+func (s *Snapshot) close() { s.loans.release() }
+
+// credentials are the fields a route does not let through.
+type credentials struct {
+	ids   []exchange.HeaderID
+	names []string // lower case, of fields without an id
+}
+
+func (c *credentials) strip(h *exchange.Head) {
+	for i := range h.Fields {
+		f := &h.Fields[i]
+		if f.ID != exchange.HeaderOther {
+			for _, id := range c.ids {
+				f.Drop = f.Drop || f.ID == id
+			}
+			continue
+		}
+		for _, name := range c.names {
+			f.Drop = f.Drop || exchange.EqualFold(f.Name, name)
+		}
+	}
+}

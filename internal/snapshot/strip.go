@@ -1,0 +1,89 @@
+package snapshot
+
+import (
+	"strings"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+)
+
+// spoofable are the names that say who the client is or what it asked for.
+// Backends believe them, so a client may never send them; a trailing "*"
+// stands for any rest. Names are folded: lower case, "-" for "_" and ".".
+var spoofable = []string{
+	"x-forwarded-*", "forwarded", "x-real-ip", "true-client-ip", "x-client-cert", "client-cert*",
+	"x-original-*", "x-rewrite-url", "x-envoy-*", "x-http-method*", "x-method-override",
+}
+
+// pass is the set of fields that a route lets through in spite of the strip
+// set, folded.
+type pass []string
+
+// stripSpoofable drops from every request the fields of the strip set before
+// any policy sees them.
+func stripSpoofable(h *exchange.Head, p pass) {
+	for i := range h.Fields {
+		f := &h.Fields[i]
+		if f.Drop || len(f.Name) < len("forwarded") {
+			continue
+		}
+		// The set's names begin with these letters only.
+		switch f.Name[0] | 0x20 {
+		case 'x', 'f', 't', 'c':
+			if inStripSet(f.Name) && !p.has(f.Name) {
+				f.Drop = true
+			}
+		}
+	}
+}
+
+func inStripSet(name []byte) bool {
+	for _, s := range spoofable {
+		prefix, open := strings.CutSuffix(s, "*")
+		if len(name) < len(prefix) || !open && len(name) != len(prefix) {
+			continue
+		}
+		if foldedEqual(name[:len(prefix)], prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p pass) has(name []byte) bool {
+	for _, passed := range p {
+		if len(name) == len(passed) && foldedEqual(name, passed) {
+			return true
+		}
+	}
+	return false
+}
+
+// fold brings a field name into the form in which names that backends may
+// take for each other are equal.
+func fold(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A'
+		case r == '_' || r == '.':
+			return '-'
+		}
+		return r
+	}, name)
+}
+
+func foldedEqual(b []byte, folded string) bool {
+	for i := range b {
+		c := b[i]
+		switch {
+		case c >= 'A' && c <= 'Z':
+			c += 'a' - 'A'
+		case c == '_' || c == '.':
+			c = '-'
+		}
+		if c != folded[i] {
+			return false
+		}
+	}
+	return true
+}

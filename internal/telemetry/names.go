@@ -1,0 +1,85 @@
+package telemetry
+
+// TimeFormat is how times are written in every log: RFC 3339, UTC,
+// milliseconds.
+const TimeFormat = "2006-01-02T15:04:05.000Z"
+
+// The fields of the access log, in the order they are written. Fields that
+// say nothing are left out, but for those marked always.
+const (
+	FieldTime            = "time"            // always
+	FieldID              = "id"              // always; the request id
+	FieldClientRequestID = "clientRequestId" // the caller's own id
+	FieldClient          = "client"          // address, after trusted proxies
+	FieldListener        = "listener"
+	FieldProto           = "proto"
+	FieldTLS             = "tls" // always; whether the client's side is encrypted
+	FieldMethod          = "method"
+	FieldHost            = "host"
+	FieldPath            = "path"  // normal form
+	FieldQuery           = "query" // credentials redacted
+	FieldRoute           = "route"
+	FieldStatus          = "status"     // always
+	FieldCode            = "code"       // inner code of a refusal
+	FieldPublicCode      = "publicCode" // what the caller was shown
+	FieldReason          = "reason"
+	FieldAuth            = "auth" // method of the identity
+	FieldIssuer          = "issuer"
+	FieldClientID        = "clientId"
+	FieldConsumer        = "consumer"
+	FieldSubject         = "subject"
+	FieldScopes          = "scopes"
+	FieldRoles           = "roles"
+	FieldTarget          = "target" // upstream target chosen
+	FieldDurationMs      = "durationMs"
+	FieldUpstreamMs      = "upstreamMs" // until the upstream's first byte
+	FieldBytesIn         = "bytesIn"    // always; of bodies
+	FieldBytesOut        = "bytesOut"   // always
+	FieldUserAgent       = "userAgent"
+	FieldConfig          = "config" // hash of the configuration that judged
+)
+
+// The fields of the application log that more than one package writes.
+const (
+	FieldError = "error"
+	FieldPanic = "panic" // what a panic said
+	FieldStack = "stack"
+)
+
+// Labels of metrics.
+const (
+	labelRoute  = "route"
+	labelCode   = "code"
+	labelStatus = "status"
+	labelIssuer = "issuer"
+	labelResult = "result"
+	labelHash   = "hash"
+)
+
+// Metric names a metric that another part of the gateway measures.
+type Metric struct{ name, help string }
+
+// Metrics that are read from their owners; see Metrics.Gauge and
+// Metrics.Counter.
+var (
+	ActiveConnections = Metric{"warder_connections_active", "Client connections that are open."}
+	TokenCacheHits    = Metric{"warder_token_cache_hits_total", "Tokens whose verdict was in memory."}
+	TokenCacheMisses  = Metric{"warder_token_cache_misses_total", "Tokens whose signature had to be verified."}
+	AccessLogLines    = Metric{"warder_access_log_lines_total", "Lines given to the access log."}
+	AccessLogDropped  = Metric{"warder_access_log_dropped_total", "Lines the access log lost because its writer was too slow or failed."}
+)
+
+// Metrics that this package measures.
+const (
+	metricRequests       = "warder_requests_total"
+	metricDuration       = "warder_request_duration_seconds"
+	metricUpstream       = "warder_upstream_duration_seconds"
+	metricReloads        = "warder_config_reloads_total"
+	metricReloadTime     = "warder_config_last_reload_timestamp_seconds"
+	metricReloadOK       = "warder_config_last_reload_successful"
+	metricReloadDuration = "warder_config_last_reload_duration_seconds"
+	metricConfigInfo     = "warder_config_info"
+	metricBuildInfo      = "warder_build_info"
+	metricKeysAge        = "warder_issuer_keys_age_seconds"
+	metricKeysOK         = "warder_issuer_keys_last_fetch_successful"
+)

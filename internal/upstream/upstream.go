@@ -1,0 +1,74 @@
+// Package upstream sends exchanges to the services behind the gateway. A
+// Group is the targets of one upstream, among which it balances; each target
+// keeps its own pool of connections.
+package upstream
+
+import (
+	"crypto/tls"
+	"sync/atomic"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/http1"
+)
+
+// Config says what a Group is made of.
+type Config struct {
+	Targets []Target // at least one
+	Host    string   // Host field for the targets; "" keeps the client's; "upstream" is the target's own
+}
+
+// Target is one server of a Group.
+type Target struct {
+	Name    string // as written: http://orders-1:8080
+	Address string // host:port to connect to
+	Host    string // authority of the URL
+	Prefix  string // path put before every request's path; no trailing slash
+	TLS     *tls.Config
+}
+
+// Group is the running form of an upstream. It is safe for concurrent use.
+type Group struct {
+	targets []target
+	next    atomic.Uint32
+}
+
+type target struct {
+	name string
+	to   http1.Target
+	pool *http1.Pool
+}
+
+// New makes a Group. It connects to nothing before the first request.
+func New(cfg Config) *Group {
+	g := &Group{}
+	for _, t := range cfg.Targets {
+		to := http1.Target{Prefix: t.Prefix, Host: cfg.Host}
+		if cfg.Host == "upstream" {
+			to.Host = t.Host
+		}
+		g.targets = append(g.targets, target{t.Name, to, http1.NewPool(http1.PoolConfig{Address: t.Address, TLS: t.TLS})})
+	}
+	return g
+}
+
+// Start does nothing: connections are made when they are needed.
+func (g *Group) Start() {}
+
+// Close ends every idle connection; those in use end with their exchange.
+func (g *Group) Close() {
+	for _, t := range g.targets {
+		t.pool.Close()
+	}
+}
+
+// Do sends the request to the next target in turn and fills x.Resp and
+// x.RespBody. Its errors are *fault.Error.
+func (g *Group) Do(x *exchange.Exchange, limits http1.Timeouts) error {
+	if len(g.targets) == 0 {
+		return fault.New(fault.UpstreamUnreachable, "the upstream has no target")
+	}
+	t := &g.targets[int(g.next.Add(1)-1)%len(g.targets)]
+	x.Target = t.name
+	return t.pool.Do(x, limits, t.to)
+}
