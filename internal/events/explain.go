@@ -62,23 +62,47 @@ func Explain(r *Record) *Explanation {
 func explainStep(s *exchange.Step, legend *exchange.Legend) ExplanationStep {
 	check := legend.At(s.Check)
 	var saw []string
-	if check.Want != "" {
+	if check.Want != "" && s.Outcome != exchange.Passed {
 		saw = append(saw, "want "+check.Want)
 	}
 	for _, o := range s.Operands() {
-		saw = append(saw, o.Name+" "+printable(o.String()))
+		saw = append(saw, operand(o))
 	}
 	return ExplanationStep{Outcome: s.Outcome.String(), Phase: check.Phase, Name: check.Name, Saw: strings.Join(saw, " · ")}
 }
 
-// mend fills the words in braces of the code's mend with what the trail saw;
-// the step that refused is asked first.
+// operand puts what a check saw into words.
+func operand(o exchange.Operand) string {
+	if o.Name == "expiresIn" { // seconds
+		return "expires in " + (time.Duration(o.Number) * time.Second).String()
+	}
+	return o.Name + " " + printable(o.String())
+}
+
+// mend fills the words in braces of the code's mend with what the trail saw
+// and whom the request was proved to come from; the step that refused is asked
+// first. A fact that nobody knows is said to be unknown.
 func mend(r *Record, steps []exchange.Step) string {
-	text := r.Code.Mend()
-	for i := len(steps) - 1; i >= 0; i-- {
+	facts := map[string]string{"target": r.Target}
+	if id := r.Identity; id != nil {
+		facts["issuer"], facts["client"], facts["consumer"] = id.Issuer, id.Client, id.Consumer
+	}
+	for i := range steps {
 		for _, o := range steps[i].Operands() {
-			text = strings.ReplaceAll(text, "{"+o.Name+"}", printable(o.String()))
+			facts[o.Name] = o.String()
 		}
 	}
-	return text
+	text, rest := "", r.Code.Mend()
+	for {
+		before, after, found := strings.Cut(rest, "{")
+		name, tail, closed := strings.Cut(after, "}")
+		if !found || !closed {
+			return text + rest
+		}
+		fact := printable(facts[name])
+		if fact == "" {
+			fact = "(unknown " + name + ")"
+		}
+		text, rest = text+before+fact, tail
+	}
 }

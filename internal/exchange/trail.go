@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/warder-gateway/warder/internal/fault"
 )
@@ -87,7 +88,7 @@ func (t *Trail) Begin(check uint32) {
 // with a mark. Name must be a constant.
 func (t *Trail) Saw(name, text string) {
 	if len(text) > maxOperand {
-		text = text[:maxOperand-len("…")] + "…"
+		text = strings.ToValidUTF8(text[:maxOperand-len("…")], "") + "…"
 	}
 	t.saw(Operand{Name: name, Text: text})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -57,6 +58,7 @@ func (l *listener) apply(spec *snapshot.Listener) {
 	if was != nil && was.Limits == spec.Limits {
 		return
 	}
+	l.old = slices.DeleteFunc(l.old, func(e *http1.Server) bool { return e.Active() == 0 })
 	if l.engine != nil {
 		l.engine.Drain()
 		l.old = append(l.old, l.engine)

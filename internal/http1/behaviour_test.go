@@ -301,7 +301,8 @@ func TestUpstreamTimeouts(t *testing.T) {
 			} else if res, body := c.response("GET"); res.StatusCode != 504 || body != "upstream_timeout\n" {
 				t.Errorf("%d %q", res.StatusCode, body)
 			}
-			if codes := r.noted(); len(codes) != 1 || codes[0] != fault.UpstreamTimeout {
+			eventually(t, "it is recorded", func() bool { return len(r.noted()) == 1 }) // after the client was cut off
+			if codes := r.noted(); codes[0] != fault.UpstreamTimeout {
 				t.Error(codes)
 			}
 		})

@@ -261,12 +261,12 @@ func (r *Remote) fetch(stale *time.Timer) (maxAge time.Duration, err error) {
 
 	switch { // once per outage
 	case err != nil && !failing && r.ctx.Err() == nil:
-		r.log.Warn("keys not fetched", "issuer", r.source.issuer, "error", err.Error())
+		r.log.Warn("keys not fetched", "iss", r.source.issuer, "error", err.Error())
 	case err == nil && failing:
-		r.log.Info("keys fetched again", "issuer", r.source.issuer, "keys", len(found.keys))
+		r.log.Info("keys fetched again", "iss", r.source.issuer, "keys", len(found.keys))
 	}
 	if err == nil && len(found.left) > 0 && !slices.Equal(found.left, left) {
-		r.log.Warn("keys left out", "issuer", r.source.issuer, "why", strings.Join(found.left, "; "))
+		r.log.Warn("keys left out", "iss", r.source.issuer, "why", strings.Join(found.left, "; "))
 	}
 	return found.maxAge, err
 }

@@ -43,6 +43,16 @@ func methodOf(method []byte) methods {
 	return 0
 }
 
+// known reports whether a method is one of HTTP's own (RFC 9110 section 9.3)
+// or PATCH. Others are not merely not allowed: nothing here speaks them.
+func known(method []byte) bool {
+	switch string(method) {
+	case "TRACE", "CONNECT":
+		return true
+	}
+	return methodOf(method) != 0
+}
+
 // allow returns the value of an Allow field (RFC 9110 section 10.2.1).
 func (m methods) allow() string {
 	s := ""

@@ -91,7 +91,7 @@ const (
 // Route. It fills x.Params; x.Allow where the code is method_not_allowed;
 // and x.Reason where the code does not speak for itself. When ok is false
 // the request is refused with code: route_unknown, method_not_allowed,
-// path_not_normal or parameter_ambiguous.
+// method_unknown, path_not_normal or parameter_ambiguous.
 func (ix *Index) Match(x *exchange.Exchange) (route int, code fault.Code, ok bool) {
 	var caps captures
 	l, folded := ix.find(x, &caps)
@@ -241,6 +241,9 @@ func (l *leaf) choose(x *exchange.Exchange, ix *Index) (*route, fault.Code) {
 	}
 	if allow == 0 {
 		return nil, fault.RouteUnknown
+	}
+	if !known(x.Req.Method) {
+		return nil, fault.MethodUnknown
 	}
 	x.Allow = ix.allow[allow]
 	return nil, fault.MethodNotAllowed

@@ -15,7 +15,6 @@ import (
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/directory"
 	"github.com/warder-gateway/warder/internal/exchange"
-	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/http1"
 	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/pipeline"
@@ -350,22 +349,18 @@ func (b *build) indexRoutes() {
 		}
 		return
 	}
-	for _, l := range b.local.Routes {
-		b.overlap(l)
+	for _, p := range own {
+		b.overlap(p)
 	}
 }
 
-// overlap complains about a route that would take the place of one of ours.
-func (b *build) overlap(l LocalRoute) {
-	var x exchange.Exchange
-	x.Req.Host, x.Req.Path, x.Req.Method = []byte(l.Host), []byte(l.Path), []byte(l.Methods[0])
-	const mend = "give the route a host of its own, or the authorization server another path"
-	i, code, ok := b.s.index.Match(&x)
-	switch {
-	case ok:
-		b.problems = append(b.problems, b.flat[i].Node.Complain("path", "takes "+l.Host+l.Path+", which the authorization server answers", mend))
-	case code == fault.MethodNotAllowed:
-		b.complain("authorizationServer.issuer", "a route has the path "+l.Host+l.Path+", which the authorization server answers", mend)
+// overlap complains about routes that could take a request of ours.
+func (b *build) overlap(own route.Pattern) {
+	for _, p := range b.patterns {
+		if route.Overlap(p, own) {
+			b.problems = append(b.problems, b.flat[p.Route].Node.Complain("path", "also takes "+own.Host+own.Path+", which the authorization server answers",
+				"give the route a host of its own, or the authorization server another host or path"))
+		}
 	}
 }
 

@@ -12,6 +12,6 @@ func Parse(token []byte) (alg, kid string, err error) {
 // ParseHeader reads a header alone, for tokens whose payload is no JSON.
 func ParseHeader(token []byte) (alg, kid string, err error) {
 	f := &form{}
-	_, _, err = f.split(token)
+	_, err = f.split(token)
 	return f.alg, f.kid, err
 }

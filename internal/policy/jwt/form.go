@@ -82,7 +82,7 @@ type form struct {
 // an unencoded payload (b64, RFC 7797) is not decoded.
 func parse(token []byte) (*form, error) {
 	f := &form{token: string(token)}
-	payload, _, err := f.split(token)
+	payload, err := f.split(token)
 	if err != nil {
 		return nil, err
 	}
@@ -93,30 +93,30 @@ func parse(token []byte) (*form, error) {
 }
 
 // split takes token, of at most maxToken bytes, apart and reads its header.
-func (f *form) split(token []byte) (payload, signature []byte, err error) {
+func (f *form) split(token []byte) (payload []byte, err error) {
 	first := bytes.IndexByte(token, '.')
 	last := bytes.LastIndexByte(token, '.')
 	if bytes.Count(token, []byte{'.'}) != 2 {
-		return nil, nil, errors.New("the token does not have three parts")
+		return nil, errors.New("the token does not have three parts")
 	}
 	head, err := decode("header", token[:first])
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if payload, err = decode("payload", token[first+1:last]); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if signature, err = decode("signature", token[last+1:]); err != nil {
-		return nil, nil, err
+	if _, err = decode("signature", token[last+1:]); err != nil {
+		return nil, err
 	}
 	if len(head) > maxHeader {
-		return nil, nil, fmt.Errorf("the token's header is longer than %d bytes", maxHeader)
+		return nil, fmt.Errorf("the token's header is longer than %d bytes", maxHeader)
 	}
 	header, err := exchange.ParseClaims(head)
 	if err != nil {
-		return nil, nil, fmt.Errorf("the token's header %w", err)
+		return nil, fmt.Errorf("the token's header %w", err)
 	}
-	return payload, signature, f.readHeader(header)
+	return payload, f.readHeader(header)
 }
 
 func (f *form) readHeader(header exchange.Claims) error {
