@@ -16,7 +16,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 
@@ -62,21 +61,19 @@ const maxQuestion = 64 << 10 // bytes of a question
 
 type endpoint struct {
 	pattern string
-	open    func(*Config) bool // nil: needs the token
+	door    func(c *Config, r *http.Request) *problem // why the request may not go on; nil: it may
 	serve   func(c *Config, w http.ResponseWriter, r *http.Request) error
 }
 
-func always(*Config) bool { return true }
-
 // endpoints are all there is.
 var endpoints = []endpoint{
-	{"GET /livez", always, livez},
-	{"GET /readyz", always, readyz},
-	{"GET /metrics", func(c *Config) bool { return c.MetricsOpen() }, metrics},
-	{"GET /v1/status", nil, status},
-	{"GET /v1/requests/{id}", nil, past},
-	{"POST /v1/explain", nil, judge},
-	{"GET /v1/routes/{name...}", nil, routeDetail},
+	{"GET /livez", anybody, livez},
+	{"GET /readyz", anybody, readyz},
+	{"GET /metrics", scraper, metrics},
+	{"GET /v1/status", operator, status},
+	{"GET /v1/requests/{id}", operator, past},
+	{"POST /v1/explain", operator, judge},
+	{"GET /v1/routes/{name...}", operator, routeDetail},
 }
 
 // Handler returns the admin surface.
@@ -92,25 +89,16 @@ func Health(ready func() error) http.Handler {
 func guard(cfg *Config, list []endpoint) http.Handler {
 	mux := http.NewServeMux()
 	for _, e := range list {
-		mux.HandleFunc(e.pattern, func(w http.ResponseWriter, r *http.Request) {
-			if e.open == nil || !e.open(cfg) {
-				if problem := cfg.refuses(r); problem != nil {
-					problem.write(w)
-					return
-				}
-			}
-			if err := e.serve(cfg, w, r); err != nil {
-				asProblem(err).write(w)
-			}
-		})
+		mux.Handle(e.pattern, &guarded{cfg, e})
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Content-Security-Policy", "default-src 'none'")
-		if _, pattern := mux.Handler(r); pattern == "" && cfg.refuses(r) != nil {
-			// Without a token nobody learns what exists.
+		// Without a token nobody learns what exists, be it by a redirect to the
+		// clean form of a path.
+		if found, _ := mux.Handler(r); !isGuarded(found) && operator(cfg, r) != nil {
 			unauthorized.write(w)
 			return
 		}
@@ -118,16 +106,41 @@ func guard(cfg *Config, list []endpoint) http.Handler {
 	})
 }
 
-// refuses says why a request to a closed endpoint may not go on.
-func (c *Config) refuses(r *http.Request) *problem {
-	if !c.hostAllowed(r.Host) {
-		return &problem{http.StatusMisdirectedRequest, "host_unknown", "The admin interface is not served under this name."}
+// guarded is an endpoint behind its door.
+type guarded struct {
+	cfg *Config
+	endpoint
+}
+
+func isGuarded(h http.Handler) bool {
+	_, ok := h.(*guarded)
+	return ok
+}
+
+func (g *guarded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if problem := g.door(g.cfg, r); problem != nil {
+		problem.write(w)
+		return
 	}
-	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
-		return &problem{http.StatusForbidden, "cross_site", "Requests from other sites are refused."}
+	if err := g.serve(g.cfg, w, r); err != nil {
+		asProblem(err).write(w)
 	}
-	if o := r.Header.Get("Origin"); o != "" && o != "http://"+r.Host && o != "https://"+r.Host {
-		return &problem{http.StatusForbidden, "cross_site", "Requests from other origins are refused."}
+}
+
+// The doors, from the widest to the narrowest.
+
+func anybody(*Config, *http.Request) *problem { return nil }
+
+func scraper(c *Config, r *http.Request) *problem {
+	if c.MetricsOpen() {
+		return c.stranger(r)
+	}
+	return operator(c, r)
+}
+
+func operator(c *Config, r *http.Request) *problem {
+	if p := c.stranger(r); p != nil {
+		return p
 	}
 	token, ok := bearer(r)
 	digest := sha256.Sum256([]byte(token))
@@ -139,6 +152,20 @@ func (c *Config) refuses(r *http.Request) *problem {
 		if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); media != "application/json" {
 			return &problem{http.StatusUnsupportedMediaType, "media_type_unsupported", "Send application/json."}
 		}
+	}
+	return nil
+}
+
+// stranger refuses what a browser was led to send by a page of another site.
+func (c *Config) stranger(r *http.Request) *problem {
+	if !c.hostAllowed(r.Host) {
+		return &problem{http.StatusMisdirectedRequest, "host_unknown", "The admin interface is not served under this name."}
+	}
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
+		return &problem{http.StatusForbidden, "cross_site", "Requests from other sites are refused."}
+	}
+	if o := r.Header.Get("Origin"); o != "" && o != "http://"+r.Host && o != "https://"+r.Host {
+		return &problem{http.StatusForbidden, "cross_site", "Requests from other origins are refused."}
 	}
 	return nil
 }
@@ -234,11 +261,8 @@ func judge(c *Config, w http.ResponseWriter, r *http.Request) error {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxQuestion))
 	d.DisallowUnknownFields()
 	var q Question
-	if err := d.Decode(&q); err != nil {
+	if err := d.Decode(&q); err != nil || d.More() {
 		return &problem{http.StatusBadRequest, "body_invalid", "The question is not the JSON that is expected."}
-	}
-	if _, err := url.Parse(q.URL); err != nil {
-		return &problem{http.StatusBadRequest, "body_invalid", "The URL is malformed."}
 	}
 	e, err := c.Explainer.Judge(q)
 	if err != nil {

@@ -32,10 +32,11 @@ import (
 
 // Options say what to run and where to write.
 type Options struct {
-	Config  string // the configuration file
-	State   string // the state folder
-	Stdout  io.Writer
-	Stderr  io.Writer
+	Config  string     // the configuration file
+	State   string     // the state folder
+	Stdout  io.Writer  // the access log
+	Stderr  io.Writer  // the application log
+	Level   slog.Level // of the application log; the zero Level is info
 	Version string
 
 	// Started is called once the gateway serves. It may be nil.
@@ -51,6 +52,7 @@ type Running struct {
 // Run runs a gateway until a signal ends it, and returns nil after a clean
 // end. SIGTERM and SIGINT drain; a second one cuts; SIGHUP reloads.
 func Run(o Options, signals <-chan os.Signal) error {
+	tuneMemory()
 	a, err := start(o)
 	if err != nil {
 		return err
@@ -82,7 +84,7 @@ type app struct {
 // start brings a gateway up, or nothing of it.
 func start(o Options) (_ *app, err error) {
 	a := &app{
-		log:      telemetry.NewLogger(o.Stderr),
+		log:      telemetry.NewLogger(o.Stderr, o.Level),
 		live:     &snapshot.Live{},
 		verdicts: keys.NewVerdicts(),
 		outputs:  &outputs{},
@@ -106,6 +108,13 @@ func start(o Options) (_ *app, err error) {
 	a.gateway = gateway.New(gateway.Config{
 		Live: a.live, Counters: count, Records: a.records, Unrouted: a.metrics.Route(""), Log: a.log, Now: time.Now,
 	})
+	defer func() {
+		if err != nil {
+			over, cancel := context.WithCancel(context.Background())
+			cancel()
+			a.gateway.Drain(over)
+		}
+	}()
 	compiler := NewCompiler(a.metrics, a.verdicts, a.log, a.state.Path(signerFile))
 	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareAdmin(count), a.prepareLog, a.prepareGateway)
 	a.observe()
@@ -213,7 +222,6 @@ func (a *app) closeAll() {
 	if err := a.records.Close(); err != nil {
 		a.log.Error("the end of the access log was lost", "error", err)
 	}
-	a.outputs.replace(nil, nil, nil)
 }
 
 // prepareGateway binds listeners.

@@ -59,7 +59,7 @@ func Check(path string) (*CheckReport, error) {
 	}
 	defer snap.Release()
 	return &CheckReport{
-		Problems: []Complaint{}, Config: snap.Config, Routes: len(snap.Routes()), Issuers: len(doc.Issuers),
+		Problems: []Complaint{}, Config: snap.Config, Routes: len(doc.Flatten()), Issuers: len(doc.Issuers),
 		Upstreams: len(doc.Upstreams), Consumers: len(doc.Consumers),
 	}, nil
 }

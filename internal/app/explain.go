@@ -14,6 +14,7 @@ import (
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/http1"
 	"github.com/warder-gateway/warder/internal/pipeline"
+	"github.com/warder-gateway/warder/internal/scalar"
 	"github.com/warder-gateway/warder/internal/snapshot"
 )
 
@@ -137,7 +138,9 @@ func (e *explainer) Route(name string) (any, error) {
 	var names []string
 	for i := range snap.Routes() {
 		r := &snap.Routes()[i]
-		names = append(names, r.Labels.Name)
+		if r.Local == nil {
+			names = append(names, r.Labels.Name)
+		}
 		if r.Labels.Name != name {
 			continue
 		}
@@ -160,10 +163,10 @@ func bounds(r *snapshot.Route) []Fact {
 		if d == 0 {
 			return "unlimited"
 		}
-		return d.String()
+		return scalar.Duration(d).String()
 	}
 	t := r.Timeouts
-	all := []Fact{{"body.maxSize", fmt.Sprintf("%d bytes", r.MaxBody)}}
+	all := []Fact{{"body.maxSize", fmt.Sprint(scalar.Size(r.MaxBody))}}
 	if r.Local == nil {
 		all = append(all,
 			Fact{"timeout.connect", text(t.Connect)}, Fact{"timeout.firstByte", text(t.FirstByte)},

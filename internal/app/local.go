@@ -1,12 +1,10 @@
 package app
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"log/slog"
-	"net"
 	"net/url"
+	"strings"
 	"sync"
 
 	"github.com/warder-gateway/warder/internal/authserver"
@@ -20,11 +18,10 @@ type locals struct {
 	signer string // path of the signing key
 	log    *slog.Logger
 
-	mu     sync.Mutex
-	opened *keys.Signer
-	keys   *keys.Static
-	last   *authserver.Server // the server of hash, kept for its memory of guesses
-	hash   string
+	mu      sync.Mutex
+	opened  *keys.Signer
+	keys    *keys.Static
+	guesses *authserver.Guesses // of every server, one after the other
 }
 
 // of returns what the document asks for.
@@ -40,39 +37,31 @@ func (l *locals) of(doc *config.Document) (snapshot.Local, error) {
 		if err != nil {
 			return snapshot.Local{}, err
 		}
-		l.opened, l.keys = signer, keys.NewStatic(signer.Keys()...)
+		l.opened, l.keys, l.guesses = signer, keys.NewStatic(signer.Keys()...), authserver.NewGuesses()
 	}
 	clients := map[string]authserver.Client{}
-	h := sha256.New()
-	fmt.Fprintf(h, "%q %d\n", as.Issuer, as.AccessTokenLifetime)
 	for _, e := range as.Clients {
 		digest := e.Value.Digest()
-		c := authserver.Client{Secret: "sha256:" + hex.EncodeToString(digest[:]), Scopes: e.Value.Scopes, Audience: e.Value.Audience}
-		clients[e.Name] = c
-		fmt.Fprintf(h, "%q %q %q %q\n", e.Name, c.Secret, c.Scopes, c.Audience)
+		clients[e.Name] = authserver.Client{Secret: "sha256:" + hex.EncodeToString(digest[:]), Scopes: e.Value.Scopes, Audience: e.Value.Audience}
 	}
-	hash := string(h.Sum(nil))
-	if l.last == nil || l.hash != hash {
-		server, err := authserver.New(authserver.Config{
-			Issuer: as.Issuer, AccessTokenLifetime: as.AccessTokenLifetime.Std(), Clients: clients, Signer: l.opened, Log: l.log,
-		})
-		if err != nil {
-			return snapshot.Local{}, err
-		}
-		l.last, l.hash = server, hash
+	server, err := authserver.New(authserver.Config{
+		Issuer: as.Issuer, AccessTokenLifetime: as.AccessTokenLifetime.Std(), Clients: clients, Signer: l.opened, Guesses: l.guesses, Log: l.log,
+	})
+	if err != nil {
+		return snapshot.Local{}, err
 	}
 	issuer, err := url.Parse(as.Issuer)
 	if err != nil {
 		return snapshot.Local{}, err
 	}
-	host := issuer.Host
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
+	host := issuer.Hostname()
+	if strings.Contains(host, ":") { // IPv6
+		host = "[" + host + "]"
 	}
 	local := snapshot.Local{Keys: map[string]keys.Set{as.Issuer: l.keys}}
-	for _, p := range l.last.Paths() {
+	for _, p := range server.Paths() {
 		local.Routes = append(local.Routes, snapshot.LocalRoute{
-			Name: "authorization-server" + p.Path, Host: host, Path: p.Path, Methods: p.Methods, Handler: l.last, MaxBody: 64 << 10,
+			Name: "authorization-server" + p.Path, Host: host, Path: p.Path, Methods: p.Methods, Handler: server, MaxBody: 64 << 10,
 		})
 	}
 	return local, nil

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -71,7 +72,7 @@ func Quickstart(o QuickstartOptions, signals <-chan os.Signal) (err error) {
 		return err
 	}
 	return Run(Options{
-		Config: path, State: dir, Stdout: io.Discard, Stderr: &onlyFailures{o.Stderr}, Version: o.Version,
+		Config: path, State: dir, Stdout: io.Discard, Stderr: o.Stderr, Level: slog.LevelWarn, Version: o.Version,
 		Started: func(r Running) {
 			o.Started(Demo{
 				Folder: dir, GatewayURL: "http://" + gateway, AdminURL: "http://" + r.Admin,
@@ -89,12 +90,12 @@ admin: { address: %[2]q }
 drain: { delay: 0s, limit: 2s }
 
 authorizationServer:                  # the embedded OAuth 2 provider, for the demo
-  issuer: http://%[1]s/auth
+  issuer: "http://%[1]s/auth"
   clients:
     demo: { secret: "sha256:%[3]s", scopes: [orders:read], audience: [orders-api] }
 
 issuers:                              # who signs the tokens that routes accept
-  demo: { issuer: http://%[1]s/auth, audience: orders-api }
+  demo: { issuer: "http://%[1]s/auth", audience: orders-api }
 
 upstreams:
   orders: [%[4]s, %[5]s]
@@ -166,15 +167,4 @@ func startBackend(n int) (*http.Server, error) {
 	}
 	go srv.Serve(ln) // ends with Close
 	return srv, nil
-}
-
-// onlyFailures lets through what the person at the terminal must see.
-type onlyFailures struct{ w io.Writer }
-
-func (o *onlyFailures) Write(p []byte) (int, error) {
-	var line struct{ Level string }
-	if json.Unmarshal(p, &line) == nil && (line.Level == "INFO" || line.Level == "DEBUG") {
-		return len(p), nil
-	}
-	return o.w.Write(p)
 }

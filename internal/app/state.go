@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/warder-gateway/warder/internal/secret"
 )
@@ -57,10 +58,22 @@ func OpenState(dir string) (*State, error) {
 	if err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
+	if err := ours(info); err != nil {
+		return nil, fmt.Errorf("state folder %s: %w", dir, err)
+	}
 	if mode := info.Mode().Perm(); mode&0o022 != 0 {
 		return nil, fmt.Errorf("state folder %s: others may write to it (mode %04o); run chmod 700 on it", dir, mode)
 	}
 	return &State{dir}, nil
+}
+
+// ours refuses what belongs to somebody else, who could have put anything
+// there. Root's is everybody's own.
+func ours(info fs.FileInfo) error {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok && int(s.Uid) != os.Geteuid() && s.Uid != 0 {
+		return fmt.Errorf("it belongs to user %d, not to the one the gateway runs as (%d); use a folder of its own", s.Uid, os.Geteuid())
+	}
+	return nil
 }
 
 // Path returns the path of a file of the folder.
@@ -97,6 +110,9 @@ func ReadToken(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("admin token: %w", err)
+	}
+	if err := ours(info); err != nil {
+		return nil, fmt.Errorf("admin token %s: %w", path, err)
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return nil, fmt.Errorf("admin token %s: others may read it (mode %04o); remove it and start again, so that a new one is made", path, mode)

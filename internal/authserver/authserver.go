@@ -8,8 +8,8 @@
 // documents list what these files do and nothing else.
 //
 // The server has no private door into the data plane: its tokens are checked
-// like anybody's. It keeps no state but the short memory of wrong guesses that
-// slows down the next ones.
+// like anybody's. It keeps no state but Guesses: the memory of wrong secrets
+// that slows down the next ones.
 package authserver
 
 import (
@@ -35,6 +35,10 @@ type Config struct {
 	Clients map[string]Client
 	// Signer signs the tokens.
 	Signer *keys.Signer
+	// Guesses remembers wrong secrets. A server that takes another one's place
+	// takes its Guesses too, or a change of the configuration would forget who
+	// is being slowed down. nil means that the server begins with none.
+	Guesses *Guesses
 	// Now is the clock. nil means time.Now.
 	Now func() time.Time
 	// Log is told what only the operator may know. nil means nobody is told.
@@ -59,8 +63,8 @@ type Path struct {
 	Methods []string
 }
 
-// Server is the authorization server. It is immutable but for its memory of
-// wrong guesses, and safe for concurrent use.
+// Server is the authorization server. It is immutable but for its Guesses, and
+// safe for concurrent use.
 //
 // It trusts http.Request.RemoteAddr to be the client's address as seen past
 // trusted proxies, and leaves it to whoever serves it to bound the time a
@@ -73,7 +77,7 @@ type Server struct {
 	now       func() time.Time
 	log       *slog.Logger
 	unknown   [32]byte // digest that stands for the secret of unknown clients
-	guesses   *guesses
+	guesses   *Guesses
 	endpoints []endpoint
 }
 
@@ -98,10 +102,13 @@ func New(cfg Config) (*Server, error) {
 		signer:   cfg.Signer,
 		now:      cfg.Now,
 		log:      cfg.Log,
-		guesses:  newGuesses(),
+		guesses:  cfg.Guesses,
 	}
 	if s.lifetime == 0 {
 		s.lifetime = defaultLifetime
+	}
+	if s.guesses == nil {
+		s.guesses = NewGuesses()
 	}
 	if s.now == nil {
 		s.now = time.Now

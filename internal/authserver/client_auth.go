@@ -29,12 +29,15 @@ func (s *Server) authenticate(r *http.Request, params form) (*client, error) {
 	got := sha256.Sum256([]byte(secret))
 	right := subtle.ConstantTimeCompare(got[:], want[:]) == 1
 	from := clientPrefix(r)
-	proved, slowed := s.guesses.judge(id, from, s.now(), right && known)
-	if slowed > 0 && known {
-		// Only names of the configuration are logged; what strangers make up is not.
-		s.log.WarnContext(r.Context(), "client slowed down after wrong secrets", "client", id, "from", from, "for", slowed)
+	v := s.guesses.judge(id, known, from, s.now(), right)
+	// Only names of the configuration are logged; what strangers make up is not.
+	if known && v.slowed > 0 {
+		s.log.WarnContext(r.Context(), "client slowed down after wrong secrets", "client", id, "from", from, "for", v.slowed)
 	}
-	if !proved {
+	if known && v.slowedAll > 0 {
+		s.log.WarnContext(r.Context(), "client slowed down after wrong secrets from many networks, except where it proved itself before", "client", id, "for", v.slowedAll)
+	}
+	if !v.proved {
 		return nil, errClient
 	}
 	return c, nil

@@ -1,81 +1,223 @@
 package authserver
 
 import (
+	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
-// Wrong secrets are answered slower and slower, per client and network they
-// come from. Secrets that Warder makes have 256 bits and cannot be guessed;
-// this is for secrets that somebody thought up.
+// Wrong secrets are answered slower and slower: first per client and network
+// they come from, and when very many networks guess, per client. Secrets that
+// Warder makes have 256 bits and cannot be guessed; this is for secrets that
+// somebody thought up.
 const (
-	freeGuesses  = 5
 	firstDelay   = time.Second
 	longestDelay = 5 * time.Minute
-	forgetAfter  = time.Hour // since the last wrong guess that was counted
-	maxGuessers  = 4096      // remembered at a time
-	maxGuessedID = 128       // bytes of a client id that tell it apart
-	samples      = 8         // looked at to choose which one is forgotten
+	maxGuessedID = 128 // bytes of a client id that tell it apart
+	samples      = 8   // looked at to choose what is forgotten
+
+	// Of one network that names a client.
+	freeGuesses = 5
+	forgetAfter = time.Hour // since the last wrong guess that was counted
+	maxGuessers = 4096      // remembered at a time
+
+	// Of all networks together that name a client and never proved it. Waiting
+	// to be forgotten must not gain more guesses than waiting for the next one.
+	freeSpread        = 100
+	spreadNetworks    = 10 // fewer are left to the waits of each of them
+	forgetSpreadAfter = 24 * time.Hour
+	maxAccounts       = maxClients // remembered at a time
+	maxFamiliar       = 64         // networks that proved a client, of each client
 )
 
-// guesses remembers wrong secrets. It is bounded, lives in the memory of one
-// process, and is safe for concurrent use.
-type guesses struct {
-	mu   sync.Mutex
-	seen map[guesser]guessing
+// Guesses remembers wrong secrets, and from where clients proved themselves.
+// It lives in the memory of one process, is bounded whatever is sent, and is
+// safe for concurrent use. Servers that follow one another in a process share
+// one.
+//
+// Clients of the configuration and names that somebody made up are kept apart,
+// so that no made-up name takes a client's place, and in the same way, so that
+// neither the answer nor the time it takes tells them apart.
+type Guesses struct {
+	mu        sync.Mutex
+	clients   memory
+	strangers memory
 }
 
-// guesser is who is slowed down: everybody in a network who names a client.
-// Another network that names the same client is not slowed with it, so that
-// nobody can lock a client out from elsewhere.
+// memory is what is remembered of names of one kind.
+type memory struct {
+	guessers map[guesser]tally
+	accounts map[string]*account // by client id
+}
+
+// guesser is everybody in a network who names a client. Another network that
+// names the same client is not slowed down with it, so that nobody can lock a
+// client out from elsewhere.
 type guesser struct {
 	client string
 	from   netip.Prefix
 }
 
-type guessing struct {
+// account is a client as all networks know it. The zero account is one that
+// nobody has named.
+type account struct {
+	spread   tally                      // of the networks that are not familiar
+	networks []netip.Prefix             // the first spreadNetworks of them
+	familiar map[netip.Prefix]time.Time // when a network proved the client last
+}
+
+// tally counts wrong guesses.
+type tally struct {
 	wrong int
-	last  time.Time // when a wrong guess was counted last
+	last  time.Time // when one was counted last
 	until time.Time // no secret is right before this
 }
 
-func newGuesses() *guesses { return &guesses{seen: make(map[guesser]guessing)} }
+// verdict is what Guesses says of a secret.
+type verdict struct {
+	proved bool
+	// How long the network, and every network that is not familiar, must wait
+	// because of this guess; else 0.
+	slowed, slowedAll time.Duration
+}
 
-// judge says whether a secret proves the client. It does if it is right and
-// the guesser is not being slowed down; while he is, right and wrong secrets
-// are answered alike and change nothing. slowed is how long he must wait if
-// this guess made him wait, else 0.
-func (g *guesses) judge(client string, from netip.Prefix, now time.Time, right bool) (proved bool, slowed time.Duration) {
+// NewGuesses returns an empty memory.
+func NewGuesses() *Guesses { return &Guesses{clients: newMemory(), strangers: newMemory()} }
+
+func newMemory() memory {
+	return memory{guessers: make(map[guesser]tally), accounts: make(map[string]*account)}
+}
+
+// judge says whether a secret proves the client. It does if the client is
+// known, the secret right, and the guesser is not being slowed down; while he
+// is, right and wrong secrets are answered alike and change nothing.
+//
+// A network that proved the client before is familiar: it is slowed down for
+// its own wrong guesses only, and these do not count against others. So a
+// client keeps working from where it runs, whoever guesses elsewhere.
+func (g *Guesses) judge(client string, known bool, from netip.Prefix, now time.Time, right bool) verdict {
 	// Cloned, or one short name would keep the whole request it came in.
 	who := guesser{strings.Clone(client[:min(len(client), maxGuessedID)]), from}
 
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	past, known := g.seen[who]
-	switch {
-	case known && now.Before(past.until):
-		return false, 0
-	case right:
-		delete(g.seen, who)
-		return true, 0
-	case known && now.Sub(past.last) >= forgetAfter:
-		past = guessing{}
-	case !known && len(g.seen) >= maxGuessers:
-		g.forgetOne(now)
+	m := &g.strangers
+	if known {
+		m = &g.clients
 	}
-	past.wrong++
-	past.last = now
-	slowed = delay(past.wrong)
-	past.until = now.Add(slowed)
-	g.seen[who] = past
-	return false, slowed
+	own := m.guessers[who]
+	a := m.accounts[who.client]
+	if a == nil {
+		a = &account{} // remembered below, if anything comes of it
+	}
+	_, familiar := a.familiar[from]
+	switch {
+	case now.Before(own.until), !familiar && now.Before(a.spread.until):
+		return verdict{}
+	case known && right:
+		delete(m.guessers, who)
+		a.welcome(from, now)
+		m.keepAccount(who.client, a, now)
+		return verdict{proved: true}
+	}
+	var v verdict
+	v.slowed = own.count(now, forgetAfter, freeGuesses)
+	m.keepGuesser(who, own, now)
+	if !familiar {
+		v.slowedAll = a.count(from, now)
+		m.keepAccount(who.client, a, now)
+	}
+	return v
 }
 
-// delay returns how long a guesser waits after so many wrong guesses.
-func delay(wrong int) time.Duration {
-	over := wrong - freeGuesses
+// count counts a wrong guess and returns how long to wait after it. What was
+// before is forgotten after a time, and so many guesses are free.
+func (t *tally) count(now time.Time, forget time.Duration, free int) time.Duration {
+	*t = tally{wrong: t.at(now, forget) + 1, last: now}
+	wait := delay(t.wrong - free)
+	t.until = now.Add(wait)
+	return wait
+}
+
+// at returns the number of wrong guesses that are not forgotten.
+func (t tally) at(now time.Time, forget time.Duration) int {
+	if now.Sub(t.last) >= forget {
+		return 0
+	}
+	return t.wrong
+}
+
+// count counts a wrong guess from a network that is not familiar, and returns
+// how long all such networks wait after it.
+func (a *account) count(from netip.Prefix, now time.Time) time.Duration {
+	if a.spread.at(now, forgetSpreadAfter) == 0 {
+		a.networks = nil
+	}
+	if len(a.networks) < spreadNetworks && !slices.Contains(a.networks, from) {
+		a.networks = append(a.networks, from)
+	}
+	free := freeSpread
+	if len(a.networks) < spreadNetworks {
+		free = math.MaxInt
+	}
+	return a.spread.count(now, forgetSpreadAfter, free)
+}
+
+// welcome makes a network familiar, in place of the one that proved the client
+// longest ago if there are too many.
+func (a *account) welcome(from netip.Prefix, now time.Time) {
+	if a.familiar == nil {
+		a.familiar = make(map[netip.Prefix]time.Time, 1)
+	}
+	if _, again := a.familiar[from]; !again && len(a.familiar) >= maxFamiliar {
+		oldest, first := netip.Prefix{}, now
+		for network, last := range a.familiar {
+			if !last.After(first) {
+				oldest, first = network, last
+			}
+		}
+		delete(a.familiar, oldest)
+	}
+	a.familiar[from] = now
+}
+
+func (m *memory) keepGuesser(who guesser, t tally, now time.Time) {
+	if _, again := m.guessers[who]; !again && len(m.guessers) >= maxGuessers {
+		forgetOne(m.guessers, func(t tally) int { return t.at(now, forgetAfter) })
+	}
+	m.guessers[who] = t
+}
+
+func (m *memory) keepAccount(client string, a *account, now time.Time) {
+	if _, again := m.accounts[client]; !again && len(m.accounts) >= maxAccounts {
+		forgetOne(m.accounts, func(a *account) int { return a.spread.at(now, forgetSpreadAfter) })
+	}
+	m.accounts[client] = a
+}
+
+// forgetOne makes room: of a few taken at random it drops the one with the
+// fewest wrong guesses. Whoever fills the memory with new names, to be
+// forgotten himself, loses mostly those names.
+func forgetOne[K comparable, V any](from map[K]V, wrong func(V) int) {
+	var least K
+	fewest, looked := 0, 0
+	for k, v := range from { // in random order
+		if n := wrong(v); looked == 0 || n < fewest {
+			least, fewest = k, n
+		}
+		if looked++; looked == samples {
+			break
+		}
+	}
+	delete(from, least)
+}
+
+// delay returns how long to wait after so many wrong guesses more than are
+// free.
+func delay(over int) time.Duration {
 	if over <= 0 {
 		return 0
 	}
@@ -83,25 +225,4 @@ func delay(wrong int) time.Duration {
 		return longestDelay
 	}
 	return min(firstDelay<<(over-1), longestDelay)
-}
-
-// forgetOne makes room: of a few guessers taken at random it drops the one
-// that guessed least. Whoever fills the memory with new names, to be forgotten
-// himself, loses mostly those names.
-func (g *guesses) forgetOne(now time.Time) {
-	var least guesser
-	fewest, looked := 0, 0
-	for who, past := range g.seen { // in random order
-		wrong := past.wrong
-		if now.Sub(past.last) >= forgetAfter {
-			wrong = 0
-		}
-		if looked == 0 || wrong < fewest {
-			least, fewest = who, wrong
-		}
-		if looked++; looked == samples {
-			break
-		}
-	}
-	delete(g.seen, least)
 }

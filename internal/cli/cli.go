@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -88,7 +87,7 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	}
 	if err != nil {
 		fmt.Fprintf(errOut, "warder: %v\n", err)
-		fmt.Fprintf(errOut, "See: warder %s--help\n", commandOf(args))
+		fmt.Fprintf(errOut, "See: warder %s--help\n", commandOf(parser, args[0]))
 		return exitUsage
 	}
 	err = ctx.Run(&env{in, out, errOut})
@@ -106,12 +105,14 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	return exitNo
 }
 
-// commandOf returns the command of args with a space behind it, for a hint.
-func commandOf(args []string) string {
-	if strings.HasPrefix(args[0], "-") {
-		return ""
+// commandOf returns word with a space behind it if it is a command, for a hint.
+func commandOf(parser *kong.Kong, word string) string {
+	for _, c := range parser.Model.Children {
+		if c.Name == word {
+			return word + " "
+		}
 	}
-	return args[0] + " "
+	return ""
 }
 
 // usageError is a command used wrongly.
@@ -167,16 +168,24 @@ func (c *checkCmd) Run(e *env) error {
 			fmt.Fprintln(e.out, p)
 		}
 		if len(report.Problems) == 0 {
-			fmt.Fprintf(e.out, "%s is right: %d routes, %d issuers, %d upstreams, %d consumers\n",
-				c.Config, report.Routes, report.Issuers, report.Upstreams, report.Consumers)
+			fmt.Fprintf(e.out, "%s is right: %s, %s, %s, %s\n", c.Config,
+				count(report.Routes, "route"), count(report.Issuers, "issuer"), count(report.Upstreams, "upstream"), count(report.Consumers, "consumer"))
 		} else {
-			fmt.Fprintf(e.out, "%s: %d problems\n", c.Config, len(report.Problems))
+			fmt.Fprintf(e.out, "%s: %s\n", c.Config, count(len(report.Problems), "problem"))
 		}
 	}
 	if len(report.Problems) > 0 {
 		return errNo
 	}
 	return nil
+}
+
+// count writes a number of things.
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprint(n, " ", thing)
 }
 
 type schemaCmd struct{}

@@ -36,7 +36,7 @@ func (c versionCmd) Run(e *env) error {
 func version() string { return readBuild().Version }
 
 func readBuild() build {
-	b := build{Version: "unknown"}
+	b := build{Version: "unknown", Modules: []string{}}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b

@@ -71,7 +71,7 @@ func (d *decoder) load(src []byte) (root *yaml.Node) {
 	}()
 	loader, err := yaml.NewLoader(bytes.NewReader(src), yaml.WithPlugin(&limits{}))
 	if err != nil {
-		d.complainYAML(err)
+		d.complainYAML(err, src)
 		return nil
 	}
 	var first, second yaml.Node
@@ -80,14 +80,14 @@ func (d *decoder) load(src []byte) (root *yaml.Node) {
 		d.complain(Pos{d.file, 1, 1}, "", "the document is empty", "")
 		return nil
 	case err != nil:
-		d.complainYAML(err)
+		d.complainYAML(err, src)
 		return nil
 	}
 	switch err := loader.Load(&second); {
 	case err == nil:
 		d.complain(place(d.file, &second), "", "a second document begins here", "keep one document a file, and remove the line ---")
 	case err != io.EOF:
-		d.complainYAML(err)
+		d.complainYAML(err, src)
 		return nil
 	}
 	if first.Kind != yaml.DocumentNode || len(first.Content) != 1 {
@@ -116,7 +116,7 @@ func (l *limits) CheckDepth(depth int, _ *yaml.DepthContext) error {
 // aliases before.
 func (*limits) CheckAlias(int, int) error { return nil }
 
-func (d *decoder) complainYAML(err error) {
+func (d *decoder) complainYAML(err error, src []byte) {
 	pos := Pos{d.file, 1, 1}
 	text := err.Error()
 	if le, ok := errors.AsType[*yaml.LoadError](err); ok {
@@ -128,7 +128,11 @@ func (d *decoder) complainYAML(err error) {
 			text = le.ContextMsg + ": " + text
 		}
 	}
-	d.complain(pos, "", "this is not YAML: "+text, "")
+	mend := ""
+	if lines := bytes.Split(src, []byte("\n")); pos.Line <= len(lines) && bytes.Contains(lines[pos.Line-1], []byte("/{")) {
+		mend = `inside { } quote a path that holds { or }: path: "/orders/{id}"`
+	}
+	d.complain(pos, "", "this is not YAML: "+text, mend)
 }
 
 // survey walks the whole tree once, before anything is decoded, and refuses

@@ -8,9 +8,8 @@ package control
 
 import (
 	"context"
-	"errors"
+	"crypto/sha256"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -37,6 +36,8 @@ type Control struct {
 	now      func() time.Time
 
 	load   sync.Mutex // one attempt at a time
+	tried  fingerprint
+	beside map[string]fingerprint // the files that the last attempt read beside it
 	mu     sync.Mutex
 	status Status
 }
@@ -92,7 +93,19 @@ func (c *Control) Load() error {
 }
 
 func (c *Control) attempt() (string, error) {
-	next, doc, err := Compile(c.path, c.compiler)
+	src, err := read(c.path)
+	c.tried = fingerprintOf(src, err)
+	if err != nil {
+		return "", err
+	}
+	compiler := *c.compiler
+	c.beside = map[string]fingerprint{}
+	compiler.ReadFile = func(path string) ([]byte, error) {
+		b, err := c.compiler.ReadFile(path)
+		c.beside[path] = fingerprintOf(b, err)
+		return b, err
+	}
+	next, doc, err := compile(c.path, src, &compiler)
 	if err != nil {
 		return "", err
 	}
@@ -123,13 +136,17 @@ func Compile(path string, c *snapshot.Compiler) (*snapshot.Snapshot, *config.Doc
 	if err != nil {
 		return nil, nil, err
 	}
+	return compile(path, src, c)
+}
+
+func compile(path string, src []byte, c *snapshot.Compiler) (*snapshot.Snapshot, *config.Document, error) {
 	doc, problems := config.Decode(path, src, c.Vocabulary())
 	if doc == nil {
 		return nil, nil, problems
 	}
 	// Problems of one step do not keep the next from finding more: the
 	// document remembers them, and Compile reports all.
-	config.Resolve(doc, config.Sources{Env: os.LookupEnv, File: secret.ReadFile})
+	config.Resolve(doc, config.Sources{Env: os.LookupEnv, File: c.ReadFile})
 	s, problems := c.Compile(doc)
 	if len(problems) > 0 {
 		return nil, nil, problems
@@ -138,27 +155,55 @@ func Compile(path string, c *snapshot.Compiler) (*snapshot.Snapshot, *config.Doc
 }
 
 func read(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		var at *os.PathError
-		if errors.As(err, &at) {
-			err = at.Err
-		}
-		return nil, fmt.Errorf("cannot read the configuration %s: %w", path, err)
-	}
-	defer f.Close()
-	src, err := io.ReadAll(io.LimitReader(f, config.MaxBytes+1))
+	src, err := secret.ReadRegular(path, config.MaxBytes+1) // one more: Decode says what is too large
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the configuration %s: %w", path, err)
 	}
 	return src, nil
 }
 
+// fingerprint tells one state of the file from another, one that cannot be
+// read included. The zero fingerprint is of no state.
+type fingerprint [sha256.Size]byte
+
+func fingerprintOf(src []byte, err error) fingerprint {
+	if err != nil {
+		return sha256.Sum256([]byte("error " + err.Error()))
+	}
+	return sha256.Sum256(append([]byte("file "), src...))
+}
+
+// changed reports whether the file is another than the one that was tried last.
+func (c *Control) changed() bool {
+	now := fingerprintOf(read(c.path))
+	c.load.Lock()
+	defer c.load.Unlock()
+	return now != c.tried
+}
+
+// besideChanged reports whether a file that the configuration names, such as a
+// certificate, is another than the one that was read last.
+func (c *Control) besideChanged() bool {
+	c.load.Lock()
+	defer c.load.Unlock()
+	for path, was := range c.beside {
+		if fingerprintOf(c.compiler.ReadFile(path)) != was {
+			return true
+		}
+	}
+	return false
+}
+
 // settle is how long the file must be quiet before it is read: editors write
 // in several steps.
 const settle = 50 * time.Millisecond
 
-// Watch loads again when the file changes or reload receives, until ctx ends.
+// look is how often the files are looked at that the configuration names:
+// they may stand anywhere, behind links that change.
+const look = 2 * time.Second
+
+// Watch loads again when the file or a file it names changes, or reload
+// receives, until ctx ends.
 // Failures are logged and change nothing.
 func (c *Control) Watch(ctx context.Context, reload <-chan os.Signal) error {
 	w, err := fsnotify.NewWatcher()
@@ -170,36 +215,43 @@ func (c *Control) Watch(ctx context.Context, reload <-chan os.Signal) error {
 	if err := w.Add(filepath.Dir(c.path)); err != nil {
 		return fmt.Errorf("cannot watch the folder of %s: %w", c.path, err)
 	}
+	// The first look is now: the file may have changed since it was loaded.
 	quiet := time.NewTimer(0)
-	if !quiet.Stop() {
-		<-quiet.C
-	}
-	last, _ := read(c.path)
+	defer quiet.Stop()
+	waiting := true
+	others := time.NewTicker(look)
+	defer others.Stop()
 	for {
 		select {
+		case <-others.C:
+			if c.besideChanged() {
+				c.reload("a file it names changed")
+			}
 		case <-ctx.Done():
 			return nil
 		case <-reload:
-			last, _ = read(c.path)
 			c.reload("signal")
 		case e, ok := <-w.Events:
 			if !ok {
 				return nil
 			}
-			// Other files of the folder may be written all the time (an access
-			// log); ours may be a link whose target is what changes.
-			if e.Name == c.path || e.Op.Has(fsnotify.Create|fsnotify.Rename|fsnotify.Remove) {
+			// Only the file itself puts the look off: another one of the folder,
+			// such as a log, may never be quiet.
+			if !waiting || filepath.Base(e.Name) == filepath.Base(c.path) {
 				quiet.Reset(settle)
+				waiting = true
 			}
 		case err, ok := <-w.Errors:
 			if !ok {
 				return nil
 			}
 			c.log.Error("watching the configuration failed", "error", err)
+			quiet.Reset(settle) // what happened may have been lost
+			waiting = true
 		case <-quiet.C:
+			waiting = false
 			// Any file of the folder wakes us; only new bytes are worth an attempt.
-			if now, err := read(c.path); err != nil || string(now) != string(last) {
-				last = now
+			if c.changed() {
 				c.reload("file changed")
 			}
 		}

@@ -5,8 +5,8 @@
 // Nothing here may slow a request down: no global lock, no allocation, no
 // waiting for a writer. What does not fit is cut with a mark or dropped and
 // counted. No credential ever enters a Record: of the request's fields only
-// the user agent and the caller's request id are taken, and the query is
-// redacted before it gets here.
+// the user agent and the caller's request id are taken, and path and query
+// are redacted before they get here.
 package events
 
 import (
@@ -31,7 +31,7 @@ type Record struct {
 	TLS             bool // the client's side was encrypted
 	Method          []byte
 	Host            []byte
-	Path            []byte // normal form; of a request refused before: as received
+	Path            []byte // normal form; of a request refused before: as received; redacted
 	HasQuery        bool
 	Query           []byte // redacted
 	Route           string // "" if none matched
@@ -63,7 +63,8 @@ func (r *Record) Config() string {
 // Capture takes the record of an exchange that ended at a time (with its
 // monotonic clock) and with a code, fault.None if it was not refused. legend
 // is that of the snapshot that judged, nil if none did. The record is valid
-// until the exchange is reset.
+// until the exchange is reset. What the trail tells of the path is redacted
+// too, in the exchange itself.
 func Capture(x *exchange.Exchange, legend *exchange.Legend, code fault.Code, at time.Time) Record {
 	r := Record{
 		Time:            x.Start,
@@ -100,6 +101,10 @@ func Capture(x *exchange.Exchange, legend *exchange.Legend, code fault.Code, at 
 	}
 	if len(query) > 0 {
 		r.Query = redactQuery(query, x.Alloc)
+	}
+	var found bool
+	if r.Path, found = redactPath(r.Path, x.Alloc); found {
+		redactTrail(&x.Trail, r.Path)
 	}
 	if !x.Start.IsZero() {
 		r.Duration = at.Sub(x.Start)

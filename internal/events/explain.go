@@ -1,6 +1,7 @@
 package events
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -73,8 +74,10 @@ func explainStep(s *exchange.Step, legend *exchange.Legend) ExplanationStep {
 
 // operand puts what a check saw into words.
 func operand(o exchange.Operand) string {
-	if o.Name == "expiresIn" { // seconds
-		return "expires in " + (time.Duration(o.Number) * time.Second).String()
+	if o.Name == "expiresIn" {
+		if seconds, err := strconv.ParseInt(o.String(), 10, 64); err == nil {
+			return "expires in " + (time.Duration(seconds) * time.Second).String()
+		}
 	}
 	return o.Name + " " + printable(o.String())
 }

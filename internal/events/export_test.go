@@ -9,4 +9,5 @@ var (
 	AppendLine  = appendLine
 	AppendJSON  = appendJSON[string]
 	RedactQuery = redactQuery
+	RedactPath  = redactPath
 )

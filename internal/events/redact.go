@@ -2,13 +2,17 @@ package events
 
 import (
 	"bytes"
+	"encoding/base64"
 	"strings"
+
+	"github.com/warder-gateway/warder/internal/exchange"
 )
 
 const (
 	redacted  = "[redacted]"
 	maxQuery  = 1024 // bytes of a query that are looked at and kept
 	maxFolded = 64   // bytes of a parameter's name that are looked at
+	maxPath   = 2048 // bytes that are kept of a path with something redacted
 )
 
 // Names of parameters that hold credentials, folded. A name that contains one
@@ -115,19 +119,41 @@ func foldName(b, name []byte) (folded []byte, whole bool) {
 	return b, true
 }
 
-// decodeByte reads one byte of a query, escaped or not.
+// decodeByte reads one byte, however often it is escaped: %41, %2541 and
+// %252541 are all A.
 func decodeByte(s []byte) (c byte, size int) {
-	if s[0] == '+' {
-		return ' ', 1
+	c, size = decodeOnce(s)
+	for c == '%' { // perhaps the beginning of another escape
+		hi, n := decodeOnce(s[size:])
+		lo, m := decodeOnce(s[size+n:])
+		escaped, ok := unhex(hi, lo)
+		if !ok {
+			break
+		}
+		c, size = escaped, size+n+m
 	}
-	if s[0] != '%' || len(s) < 3 {
-		return s[0], 1
+	return c, size
+}
+
+// decodeOnce reads one byte, escaped or not; of nothing it reads a zero.
+func decodeOnce(s []byte) (c byte, size int) {
+	if len(s) == 0 {
+		return 0, 0
 	}
-	hi, lo := strings.IndexByte(hexDigits, s[1]|0x20), strings.IndexByte(hexDigits, s[2]|0x20)
-	if hi < 0 || lo < 0 {
-		return s[0], 1
+	if s[0] == '%' && len(s) >= 3 {
+		if c, ok := unhex(s[1], s[2]); ok {
+			return c, 3
+		}
 	}
-	return byte(hi<<4 | lo), 3
+	return s[0], 1
+}
+
+func unhex(hi, lo byte) (c byte, ok bool) {
+	h, l := strings.IndexByte(hexDigits, hi|0x20), strings.IndexByte(hexDigits, lo|0x20)
+	if h < 0 || l < 0 {
+		return 0, false
+	}
+	return byte(h<<4 | l), true
 }
 
 const hexDigits = "0123456789abcdef"
@@ -141,6 +167,9 @@ func looksSecret(value []byte) bool {
 	for i := 0; i < len(value); i++ {
 		c, size := decodeByte(value[i:])
 		i += size - 1
+		if c == '+' { // a space, which may have been escaped again
+			c = ' '
+		}
 		if c >= 'A' && c <= 'Z' {
 			c += 'a' - 'A'
 		}
@@ -172,4 +201,125 @@ func looksSecret(value []byte) bool {
 		}
 	}
 	return false
+}
+
+// redactPath returns path without the segments that hold a JWT or a key of
+// ours, in whatever way they are escaped, and whether there were any; such a
+// path is cut with a mark if it is long. The result is path itself, or lives
+// in memory from alloc.
+func redactPath(path []byte, alloc func(n int) []byte) (_ []byte, found bool) {
+	if !mayHoldCredential(path) || !anyCredentialSegment(path) {
+		return path, false
+	}
+	out := alloc(maxPath + len(mark))[:0]
+	for more := true; more; {
+		var segment []byte
+		segment, path, more = bytes.Cut(path, slash)
+		if credentialSegment(segment) {
+			segment = redactedBytes
+		}
+		if room := maxPath - len(out); len(segment) >= room && (more || len(segment) > room) {
+			return append(append(out, segment[:room]...), mark...), true
+		}
+		out = append(out, segment...)
+		if more {
+			out = append(out, '/')
+		}
+	}
+	return out, true
+}
+
+var slash, redactedBytes = []byte("/"), []byte(redacted)
+
+// redactTrail puts the redacted path in the place of what checks saw.
+func redactTrail(t *exchange.Trail, path []byte) {
+	var text [128]byte // no more than an operand has
+	n := copyCut(text[:], path)
+	for i := range t.Steps() {
+		operands := t.Steps()[i].Operands()
+		for j := range operands {
+			if operands[j].Name == "path" {
+				operands[j].Text = string(text[:n])
+			}
+		}
+	}
+}
+
+// mayHoldCredential is the short look that is enough for most paths.
+func mayHoldCredential(path []byte) bool {
+	return bytes.IndexByte(path, '%') >= 0 || bytes.Contains(path, keyLead) ||
+		len(path) > 2*minPart && bytes.Count(path, []byte(".")) >= 2
+}
+
+func anyCredentialSegment(path []byte) bool {
+	for more := true; more; {
+		var segment []byte
+		segment, path, more = bytes.Cut(path, slash)
+		if credentialSegment(segment) {
+			return true
+		}
+	}
+	return false
+}
+
+const minPart = 8 // characters of the first part of a JWT
+
+var keyLead = []byte("wk_")
+
+// credentialSegment reports whether a segment of a path holds a JWT (RFC 7519,
+// signed, encrypted or neither) or begins a key of ours, at its start or after
+// anything but a letter or digit.
+func credentialSegment(segment []byte) bool {
+	header := false // a part that is the header of a JWT was seen
+	dots := 0       // after it
+	start := true   // a word may begin here
+	for i := 0; i < len(segment); {
+		c, size := decodeByte(segment[i:])
+		if start && (c == 'w' || c == 'e') { // as a key or, in base64url, an object begins
+			var ahead [12]byte // decoded
+			n := 0
+			for at := i; n < len(ahead) && at < len(segment); n++ {
+				c, size := decodeByte(segment[at:])
+				ahead[n] = c
+				at += size
+			}
+			if bytes.HasPrefix(ahead[:n], keyLead) {
+				return true
+			}
+			if !header && beginsObject(ahead[:n]) {
+				header, dots = true, 0
+			}
+		}
+		i += size
+		alphanumeric := c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
+		start = !alphanumeric
+		switch {
+		case c == '.':
+			if dots++; header && dots == 2 {
+				return true
+			}
+		case !alphanumeric && c != '-' && c != '_':
+			header = false
+		}
+	}
+	return false
+}
+
+// beginsObject reports whether s begins with at least minPart characters of
+// base64url, and these are the beginning of a JSON object.
+func beginsObject(s []byte) bool {
+	n := 0
+	for n < len(s) && s[n] != '.' {
+		n++
+	}
+	if n < minPart {
+		return false
+	}
+	var b [9]byte
+	size, err := base64.RawURLEncoding.Decode(b[:], s[:n&^3])
+	if err != nil || b[0] != '{' {
+		return false
+	}
+	rest := bytes.TrimLeft(b[1:size], " \t\r\n")
+	return len(rest) == 0 || rest[0] == '"' || rest[0] == '}'
 }

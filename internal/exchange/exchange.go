@@ -98,6 +98,7 @@ type Conn struct {
 	Local    netip.AddrPort
 	TLS      *tls.ConnectionState // nil on a plain connection
 	Proto    string               // "HTTP/1.1", "HTTP/2.0"
+	Exposed  bool                 // plain, on an address that other machines can reach
 }
 
 // Route holds the labels of a route; what it runs stays in the snapshot.

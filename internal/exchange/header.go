@@ -1,12 +1,16 @@
 package exchange
 
-import "strings"
+import (
+	"net/textproto"
+	"strings"
+)
 
 // Field is one header or trailer field. Name and Value are views; see Head.
 type Field struct {
 	Name, Value []byte
 	ID          HeaderID
 	Drop        bool // never goes on: hop-by-hop, named by HeaderConnection, or stripped by rule
+	Nominated   bool // named by HeaderConnection: whoever relies on the field must know that the sender had it removed
 }
 
 // Head is the head of a request or a response, reused from one exchange to
@@ -150,8 +154,26 @@ func Identify(name []byte) HeaderID {
 	return HeaderOther
 }
 
-// IdentifyString is Identify for a string.
-func IdentifyString(name string) HeaderID { return Identify([]byte(name)) }
+// usualNames are the known names as they are mostly written.
+var usualNames = func() (t [headerCount]string) {
+	for id := HeaderHost; id < headerCount; id++ {
+		t[id] = textproto.CanonicalMIMEHeaderKey(headerNames[id])
+	}
+	return t
+}()
+
+// IdentifyString is Identify for a string. It is quickest for a name in its
+// usual spelling or in lower case, as names in code are.
+func IdentifyString(name string) HeaderID {
+	if len(name) < len(byLength) {
+		for _, id := range byLength[len(name)] {
+			if name == usualNames[id] || name == headerNames[id] {
+				return id
+			}
+		}
+	}
+	return Identify([]byte(name))
+}
 
 // String returns the field's name in lower case.
 func (id HeaderID) String() string {
@@ -197,7 +219,19 @@ func EqualFold(b []byte, s string) bool {
 
 // Edits records changes to a head, to be merged when it is written: the head
 // itself stays as received. The zero Edits changes nothing.
-type Edits struct{ list []edit }
+type Edits struct {
+	list    []edit
+	named   idSet // of the fields some edit is about
+	removed idSet // of the fields some edit removes
+}
+
+// idSet is a set of HeaderIDs.
+type idSet uint64
+
+const _ = uint(64 - headerCount) // they fit
+
+func (s idSet) has(id HeaderID) bool { return s>>id&1 != 0 }
+func (s *idSet) add(id HeaderID)     { *s |= 1 << id }
 
 type edit struct {
 	del   bool // remove fields of this name that were received
@@ -207,7 +241,10 @@ type edit struct {
 }
 
 // Reset forgets every edit and keeps the memory.
-func (e *Edits) Reset() { clear(e.list); e.list = e.list[:0] }
+func (e *Edits) Reset() {
+	clear(e.list)
+	*e = Edits{list: e.list[:0]}
+}
 
 // Len returns the number of edits.
 func (e *Edits) Len() int { return len(e.list) }
@@ -224,7 +261,7 @@ func (e *Edits) Del(name string) { e.record(true, name, nil) }
 
 func (e *Edits) record(del bool, name string, value []byte) {
 	id := IdentifyString(name)
-	if del {
+	if del && e.named.has(id) {
 		for i := range e.list {
 			if x := &e.list[i]; x.id == id && (id != HeaderOther || strings.EqualFold(x.name, name)) {
 				x.value = nil
@@ -232,12 +269,21 @@ func (e *Edits) record(del bool, name string, value []byte) {
 		}
 	}
 	e.list = append(e.list, edit{del, id, name, value})
+	e.named.add(id)
+	if del {
+		e.removed.add(id)
+	}
 }
 
 // Removes reports whether a received field is removed or replaced.
 func (e *Edits) Removes(f *Field) bool {
+	return e.removed.has(f.ID) && (f.ID != HeaderOther || e.removesOther(f.Name))
+}
+
+// removesOther is Removes for a field that has no HeaderID.
+func (e *Edits) removesOther(name []byte) bool {
 	for i := range e.list {
-		if x := &e.list[i]; x.del && x.id == f.ID && (x.id != HeaderOther || foldEqual(f.Name, x.name)) {
+		if x := &e.list[i]; x.del && x.id == HeaderOther && foldEqual(name, x.name) {
 			return true
 		}
 	}
@@ -252,6 +298,9 @@ func (e *Edits) Each(f func(name string, value []byte)) {
 		}
 	}
 }
+
+// ID returns the HeaderID of the name in edit i.
+func (e *Edits) ID(i int) HeaderID { return e.list[i].id }
 
 // At returns the field that edit i puts in; ok is false when it puts in none.
 // With Len it is Each without a closure, for the writers of heads.

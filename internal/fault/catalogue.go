@@ -72,7 +72,7 @@ type entry struct {
 var catalogue = [...]entry{
 	InternalError:             {name: "internal_error", status: 500, detail: "The gateway could not complete the request.", mend: "look up the request id in the application log"},
 	RequestMalformed:          {name: "request_malformed", status: 400, detail: "The request is not well-formed HTTP.", mend: "the client sends HTTP that can be read in two ways; the reason names the rule"},
-	PathNotNormal:             {name: "path_not_normal", status: 400, detail: "The path is not in normal form.", mend: "send the path without dot segments, backslashes, empty segments or needless escapes, or list what the backend needs under pathAllow"},
+	PathNotNormal:             {name: "path_not_normal", status: 400, detail: "The path is not in normal form.", mend: "send the path exactly as the route is written, without dot segments, backslashes, empty segments or odd escapes; what a backend really needs can be listed under pathAllow"},
 	QueryMalformed:            {name: "query_malformed", status: 400, detail: "The query string is malformed.", mend: "escape the query properly"},
 	ParameterAmbiguous:        {name: "parameter_ambiguous", status: 400, detail: "A parameter or header that must occur once occurs more than once.", mend: "send {name} once"},
 	HostUnknown:               {name: "host_unknown", status: 400, detail: "The host is not served here.", mend: "add the host to the listener's hosts, or call the right one"},
@@ -92,7 +92,7 @@ var catalogue = [...]entry{
 	TokenTypeWrong:            {name: "token_type_wrong", status: 401, detail: "The token is not an access token.", mend: "send the access token, not the ID or refresh token"},
 	TokenBindingFailed:        {name: "token_binding_failed", status: 401, detail: "The access token is bound to a key or certificate that was not shown.", mend: "the token is sender-constrained; this build accepts bearer tokens only"},
 	KeyInvalid:                {name: "key_invalid", status: 401, detail: "The API key is not valid.", mend: "use a key of a configured consumer"},
-	KeyUnknown:                {name: "key_unknown", public: KeyInvalid, status: 401, mend: "no consumer has this key; compare its prefix with the configuration"},
+	KeyUnknown:                {name: "key_unknown", public: KeyInvalid, status: 401, mend: "no consumer has this key; `warder key hash` prints the hash to look for in the configuration"},
 	KeyExpired:                {name: "key_expired", public: KeyInvalid, status: 401, mend: "make a new key with `warder key new` and give it to consumer {consumer}"},
 	KeyRevoked:                {name: "key_revoked", public: KeyInvalid, status: 401, mend: "the key was revoked; make a new one with `warder key new`"},
 	KeyMalformed:              {name: "key_malformed", public: KeyInvalid, status: 401, mend: "the value is not a Warder key (form wk_PREFIX_SECRET, with its checksum); look for a cut or altered copy"},

@@ -97,6 +97,21 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Cause }
 
+// Reason returns what err says to the operator, without its code.
+func Reason(err error) string {
+	var e *Error
+	if !errors.As(err, &e) {
+		return err.Error()
+	}
+	switch {
+	case e.Cause == nil:
+		return e.Reason
+	case e.Reason == "":
+		return Reason(e.Cause)
+	}
+	return e.Reason + ": " + Reason(e.Cause)
+}
+
 // Of returns the code carried by err, or InternalError when it carries none.
 func Of(err error) Code {
 	var e *Error

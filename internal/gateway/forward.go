@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -26,7 +27,7 @@ func (g *Gateway) outbound(x *exchange.Exchange, r *snapshot.Route) {
 		e.Set("X-Forwarded-Proto", httpText)
 	}
 	e.Set("X-Forwarded-Host", x.Req.Authority)
-	e.Add("Via", viaText)
+	e.Add("Via", g.via)
 	e.Set("X-Request-Id", x.ID.Append(x.Alloc(32)[:0]))
 	e.Set("Traceparent", traceparent(x))
 	e.Del("Tracestate")
@@ -35,8 +36,25 @@ func (g *Gateway) outbound(x *exchange.Exchange, r *snapshot.Route) {
 var (
 	httpText  = []byte("http")
 	httpsText = []byte("https")
-	viaText   = []byte("1.1 warder")
 )
+
+// instance makes a mark of 32 random bits for this process, by which it knows
+// its own Via (RFC 9110 section 7.6.3) from that of another gateway.
+func instance() []byte {
+	var id [4]byte
+	rand.Read(id[:])
+	return hex.AppendEncode(nil, id[:])
+}
+
+// loops reports whether the request has come through here before.
+func (g *Gateway) loops(h *exchange.Head) bool {
+	for i := range h.Fields {
+		if f := &h.Fields[i]; f.ID == exchange.HeaderVia && bytes.Contains(f.Value, g.instance) {
+			return true
+		}
+	}
+	return false
+}
 
 // traceparent starts a new trace (W3C Trace Context): one that came with the
 // request was written by a stranger. The trace id is the request id, so that
@@ -102,7 +120,7 @@ func (g *Gateway) move(x *exchange.Exchange, sink exchange.Sink) fault.Code {
 		}
 	}
 	if err != io.EOF {
-		x.Reason = err.Error()
+		x.Reason = fault.Reason(err)
 		sink.Abort(err)
 		if code := fault.Of(err); code != fault.InternalError {
 			return code
@@ -116,7 +134,7 @@ func (g *Gateway) move(x *exchange.Exchange, sink exchange.Sink) fault.Code {
 }
 
 func (g *Gateway) clientGone(x *exchange.Exchange, err error) fault.Code {
-	x.Reason = err.Error()
+	x.Reason = fault.Reason(err)
 	if f := (*fault.Error)(nil); errors.As(err, &f) {
 		return f.Code
 	}

@@ -9,9 +9,9 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/events"
@@ -37,10 +37,12 @@ type Gateway struct {
 	Config
 	worlds sync.Pool // of *pipeline.World: one decision at a time uses one
 
+	instance []byte // names this process in Via
+	via      []byte
+
 	mu        sync.Mutex
 	listeners map[string]*listener // by address as written
 	h2        *http2Server
-	draining  atomic.Bool
 }
 
 // errCut is the cause that exchanges see which are cut at the end of drain.
@@ -49,6 +51,8 @@ var errCut = errors.New("the gateway is shutting down")
 // New makes a Gateway that listens nowhere yet.
 func New(cfg Config) *Gateway {
 	g := &Gateway{Config: cfg, listeners: map[string]*listener{}}
+	g.instance = instance()
+	g.via = fmt.Appendf(nil, "1.1 warder (%s)", g.instance)
 	g.worlds.New = func() any { return &pipeline.World{Counters: cfg.Counters, Remote: true} }
 	g.h2 = newHTTP2Server(g)
 	return g
@@ -116,6 +120,7 @@ func (g *Gateway) commit(next *snapshot.Snapshot, fresh map[string]*listener) {
 		if !wanted[address] {
 			delete(g.listeners, address)
 			l.stop()
+			g.h2.end(l)
 		}
 	}
 }
@@ -147,7 +152,6 @@ func (g *Gateway) Connections() int {
 // connection, idle ones end at once. It returns when the last exchange is
 // over or ctx ends, in which case what still runs is cut.
 func (g *Gateway) Drain(ctx context.Context) error {
-	g.draining.Store(true)
 	g.mu.Lock()
 	all := make([]*listener, 0, len(g.listeners))
 	for _, l := range g.listeners {

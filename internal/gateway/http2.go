@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/exchange"
@@ -28,13 +30,25 @@ type http2Server struct {
 
 // handed is a connection in net/http's hands.
 type handed struct {
-	info *exchange.Conn
-	over chan struct{}
+	listener *listener
+	info     *exchange.Conn
+	over     chan struct{}
+	idle     *time.Timer  // ends the connection while no stream is open
+	streams  atomic.Int64 // being served
+	ending   atomic.Bool  // the next response is the last
 }
 
 type connKey struct{}
 
-const http2Streams = 100 // concurrent streams per connection
+const (
+	http2Streams = 100      // concurrent streams per connection
+	http2Head    = 32 << 10 // bytes of a head; the listener's limits are checked within
+
+	// What a peer has for the next bytes of a body, either way, and the least
+	// rate of a request body once it has been waited for that long.
+	http2Patience = 30 * time.Second
+	http2Rate     = 500 // bytes a second
+)
 
 func newHTTP2Server(g *Gateway) *http2Server {
 	s := &http2Server{g: g, conns: handover{c: make(chan net.Conn), closed: make(chan struct{})}}
@@ -42,40 +56,79 @@ func newHTTP2Server(g *Gateway) *http2Server {
 	only := new(http.Protocols)
 	only.SetHTTP2(true)
 	s.srv = &http.Server{
-		Handler:           s,
-		Protocols:         only,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: http2Streams},
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       60 * time.Second,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(g.Log.Handler(), slog.LevelDebug),
+		Handler:   s,
+		Protocols: only,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: http2Streams,
+			SendPingTimeout:      http2Patience, // a peer that is gone is found out
+			PingTimeout:          http2Patience / 2,
+			WriteByteTimeout:     http2Patience,
+		},
+		MaxHeaderBytes: http2Head,
+		ErrorLog:       slog.NewLogLogger(g.Log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			h, _ := s.infos.Load(c)
 			return context.WithValue(ctx, connKey{}, h)
 		},
-		ConnState: func(c net.Conn, state http.ConnState) {
-			if state == http.StateClosed {
-				if h, ok := s.infos.LoadAndDelete(c); ok {
-					close(h.(*handed).over)
-				}
-			}
-		},
+		ConnState: s.changed,
 	}
 	go s.srv.Serve(s.conns)
 	return s
 }
 
+// changed follows the state of a connection. Idle time is ours to end, because
+// each listener has its own.
+func (s *http2Server) changed(c net.Conn, state http.ConnState) {
+	v, ok := s.infos.Load(c)
+	if !ok {
+		return
+	}
+	h := v.(*handed)
+	switch state {
+	case http.StateActive:
+		h.idle.Stop()
+	case http.StateIdle:
+		h.idle.Reset(h.listener.spec.Load().Limits.IdleTimeout)
+	case http.StateClosed:
+		h.idle.Stop()
+		s.infos.Delete(c)
+		close(h.over)
+	}
+}
+
 // serve hands a connection to net/http and returns when it is over.
-func (s *http2Server) serve(c *tls.Conn, info *exchange.Conn) {
-	h := &handed{info, make(chan struct{})}
+func (s *http2Server) serve(l *listener, c *tls.Conn, info *exchange.Conn) {
+	h := &handed{listener: l, info: info, over: make(chan struct{})}
+	h.idle = time.AfterFunc(l.spec.Load().Limits.HeaderTimeout, func() { c.Close() })
 	s.infos.Store(c, h)
+	if l.isStopped() { // end did not see this one
+		h.idle.Stop()
+		s.infos.Delete(c)
+		c.Close()
+		return
+	}
 	select {
 	case s.conns.c <- c:
 		<-h.over
 	case <-s.conns.closed:
+		h.idle.Stop()
 		s.infos.Delete(c)
 		c.Close()
 	}
+}
+
+// end makes the next response the last on every connection of a listener that
+// is no longer configured, and closes those that are idle.
+func (s *http2Server) end(l *listener) {
+	s.infos.Range(func(c, v any) bool {
+		if h := v.(*handed); h.listener == l {
+			h.ending.Store(true)
+			if h.streams.Load() == 0 {
+				c.(net.Conn).Close()
+			}
+		}
+		return true
+	})
 }
 
 // shutdown sends GOAWAY everywhere and waits for the streams until ctx ends.
@@ -91,13 +144,17 @@ func (s *http2Server) shutdown(ctx context.Context) error {
 // functions that judge HTTP/1.1.
 func (s *http2Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := r.Context().Value(connKey{}).(*handed)
+	h.streams.Add(1)
+	defer h.streams.Add(-1)
 	x := s.pool.Get().(*exchange.Exchange)
 	x.Conn, x.Start = h.info, s.g.Now()
-	body := &http2Body{r: r, x: x}
+	control := http.NewResponseController(w)
+	limits := &h.listener.spec.Load().Limits
+	body := &http2Body{r: r, x: x, control: control, patience: patience(limits.BodyTimeout)}
 	x.ReqBody, x.ReqStop = body, body
 	stop := context.AfterFunc(r.Context(), func() { x.Cancel(fault.New(fault.ClientGone, "the client reset the stream")) })
-	sink := &http2Sink{w: w, head: r.Method == http.MethodHead}
-	if f := readHTTP2(x, r); f != nil {
+	sink := &http2Sink{w: w, control: control, conn: h, patience: patience(limits.WriteTimeout)}
+	if f := readHTTP2(x, r, limits); f != nil {
 		s.g.Reject(x, sink, f)
 	} else {
 		s.g.Serve(x, sink)
@@ -115,7 +172,7 @@ func (s *http2Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // readHTTP2 fills the exchange's head. What HTTP/2 itself forbids, net/http
 // has refused already; what goes beyond is checked as for HTTP/1.1.
-func readHTTP2(x *exchange.Exchange, r *http.Request) *fault.Error {
+func readHTTP2(x *exchange.Exchange, r *http.Request, limits *http1.Limits) *fault.Error {
 	q := &x.Req
 	q.Major, q.Minor = 2, 0
 	q.Method = []byte(r.Method)
@@ -127,19 +184,43 @@ func readHTTP2(x *exchange.Exchange, r *http.Request) *fault.Error {
 		}
 	}
 	q.Fields = append(q.Fields, exchange.Field{Name: []byte("Host"), Value: []byte(r.Host)})
+	size := len(q.Method) + len(q.Target)
+	for i := range q.Fields {
+		size += len(q.Fields[i].Name) + len(q.Fields[i].Value) + len(": \r\n")
+	}
+	if size > limits.HeaderSize || len(q.Fields) > limits.Headers {
+		return fault.New(fault.HeadersTooLarge, "the head is over limits.headerSize or limits.headers of the listener")
+	}
 	return http1.Accept(q)
 }
 
 // http2Body is the request body of a stream.
 type http2Body struct {
-	r *http.Request
-	x *exchange.Exchange
+	r        *http.Request
+	x        *exchange.Exchange
+	control  *http.ResponseController
+	patience time.Duration
+	waited   time.Duration // in Read
+}
+
+// patience is a timeout of a listener, or the one that stands for none.
+func patience(d time.Duration) time.Duration {
+	if d <= 0 {
+		return http2Patience
+	}
+	return d
 }
 
 func (b *http2Body) Read(p []byte) (int, error) {
+	began := time.Now()
+	b.control.SetReadDeadline(began.Add(b.patience))
 	n, err := b.r.Body.Read(p)
 	b.x.BytesIn += int64(n)
-	if err != nil && err != io.EOF {
+	b.waited += time.Since(began)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded), err == nil && b.waited > b.patience && float64(b.x.BytesIn) < http2Rate*b.waited.Seconds():
+		err = fault.New(fault.RequestTimeout, "the request body comes too slowly")
+	case err != nil && err != io.EOF:
 		err = fault.New(fault.ClientGone, "the request body was broken off").Because(err)
 	}
 	return n, err
@@ -160,10 +241,15 @@ func (b *http2Body) Raw() (*net.TCPConn, []byte, bool) { return nil, nil, false 
 
 // http2Sink is the client's side of a stream.
 type http2Sink struct {
-	w       http.ResponseWriter
-	head    bool
-	aborted bool
+	w        http.ResponseWriter
+	control  *http.ResponseController
+	conn     *handed
+	patience time.Duration
+	aborted  bool
 }
+
+// hurry gives the client its time for what is written next.
+func (s *http2Sink) hurry() { s.control.SetWriteDeadline(time.Now().Add(s.patience)) }
 
 func (s *http2Sink) Interim(h *exchange.Head) error {
 	copyFields(s.w.Header(), h, nil)
@@ -173,7 +259,11 @@ func (s *http2Sink) Interim(h *exchange.Head) error {
 }
 
 func (s *http2Sink) Head(h *exchange.Head, e *exchange.Edits, length int64, first []byte) error {
+	s.hurry()
 	copyFields(s.w.Header(), h, e)
+	if s.conn.ending.Load() {
+		s.w.Header().Set("Connection", "close") // net/http's way to send GOAWAY
+	}
 	setLength(s.w.Header(), length)
 	s.w.WriteHeader(h.Status)
 	if len(first) > 0 {
@@ -182,17 +272,18 @@ func (s *http2Sink) Head(h *exchange.Head, e *exchange.Edits, length int64, firs
 		}
 	}
 	if length < 0 {
-		return http.NewResponseController(s.w).Flush()
+		return s.control.Flush()
 	}
 	return nil
 }
 
 func (s *http2Sink) Write(p []byte, flush bool) error {
+	s.hurry()
 	if _, err := s.w.Write(p); err != nil {
 		return err
 	}
 	if flush {
-		return http.NewResponseController(s.w).Flush()
+		return s.control.Flush()
 	}
 	return nil
 }

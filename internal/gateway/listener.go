@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/http1"
 	"github.com/warder-gateway/warder/internal/snapshot"
+	"github.com/warder-gateway/warder/internal/telemetry"
 )
 
 // listener accepts on one address. What it serves by may change with a
@@ -101,6 +103,11 @@ func (l *listener) waitForRoom() bool {
 
 func (l *listener) serve(tcp *net.TCPConn) {
 	defer func() {
+		// A bug outside of an exchange costs this connection, not the others.
+		if p := recover(); p != nil {
+			tcp.Close()
+			l.g.Log.Error("panic while serving a connection", telemetry.FieldPanic, fmt.Sprint(p), telemetry.FieldStack, string(debug.Stack()))
+		}
 		l.mu.Lock()
 		l.open.Add(-1)
 		l.room.Broadcast()
@@ -108,7 +115,7 @@ func (l *listener) serve(tcp *net.TCPConn) {
 	}()
 	spec := l.spec.Load()
 	info := &exchange.Conn{
-		Listener: spec.Name, Proto: "HTTP/1.1",
+		Listener: spec.Name, Proto: "HTTP/1.1", Exposed: spec.Exposed,
 		Peer:  tcp.RemoteAddr().(*net.TCPAddr).AddrPort(),
 		Local: tcp.LocalAddr().(*net.TCPAddr).AddrPort(),
 	}
@@ -128,7 +135,7 @@ func (l *listener) serve(tcp *net.TCPConn) {
 	info.TLS = &state
 	if state.NegotiatedProtocol == "h2" {
 		info.Proto = "HTTP/2.0"
-		l.g.h2.serve(c, info)
+		l.g.h2.serve(l, c, info)
 		return
 	}
 	l.current().ServeConn(c, info)
@@ -144,6 +151,12 @@ func (l *listener) engines() []*http1.Server {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append(l.old[:len(l.old):len(l.old)], l.engine)
+}
+
+func (l *listener) isStopped() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stopped
 }
 
 // stop ends accepting and lets connections end with their exchange.

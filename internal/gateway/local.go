@@ -17,7 +17,7 @@ import (
 func (g *Gateway) local(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route) fault.Code {
 	req, err := request(x)
 	if err != nil {
-		x.Reason = err.Error()
+		x.Reason = "the target of a request of ours is no URI" // the error would repeat it
 		g.refuse(x, sink, r, fault.RequestMalformed)
 		return fault.RequestMalformed
 	}

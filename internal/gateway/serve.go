@@ -88,6 +88,11 @@ func (g *Gateway) answer(x *exchange.Exchange, sink exchange.Sink, r *snapshot.R
 	if r.Local != nil {
 		return g.local(x, sink, r)
 	}
+	if g.loops(&x.Req) {
+		x.Reason = "the request has come through this gateway before"
+		g.refuse(x, sink, r, fault.LoopDetected)
+		return fault.LoopDetected
+	}
 	g.outbound(x, r)
 	err := r.Upstream.Do(x, r.Timeouts)
 	if err != nil {
@@ -102,7 +107,7 @@ func (g *Gateway) answer(x *exchange.Exchange, sink exchange.Sink, r *snapshot.R
 // the reason for the operator.
 func (g *Gateway) upstreamFault(x *exchange.Exchange, err error) fault.Code {
 	code := fault.Of(err)
-	x.Reason = err.Error()
+	x.Reason = fault.Reason(err)
 	if errors.Is(x.Cause(), errCut) {
 		code = fault.Draining
 	}

@@ -11,13 +11,13 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/secret"
 )
 
 const (
@@ -114,9 +114,9 @@ func onlyLoopback(a netip.Addr) error {
 // load fetches the set once.
 func (s *source) load(ctx context.Context) (found, error) {
 	if s.file != "" {
-		data, err := readFile(s.file)
+		data, err := secret.ReadRegular(s.file, maxSetBytes)
 		if err != nil {
-			return found{}, err
+			return found{}, fmt.Errorf("%s: %w", s.file, err)
 		}
 		return parse(data, minRefresh)
 	}
@@ -246,23 +246,6 @@ func freshness(h http.Header) time.Duration {
 		}
 	}
 	return defaultRefresh
-}
-
-func readFile(name string) ([]byte, error) {
-	// Asked before it is opened: opening a pipe would wait for its writer.
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", name)
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readBounded(f)
 }
 
 func readBounded(r io.Reader) ([]byte, error) {

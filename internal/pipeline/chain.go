@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/exchange"
@@ -51,10 +52,14 @@ func NewChain(parts []Parts, legend *exchange.Legend) *Chain {
 			c.verified = p.Credentials[0]
 		}
 	}
+	var scopes []string
 	for _, p := range parts {
-		if p.Scope != "" && len(c.bare) > 0 {
-			c.scope = []string{c.bare[0] + `, error="insufficient_scope", scope="` + p.Scope + `"`}
+		if p.Scope != "" {
+			scopes = append(scopes, p.Scope)
 		}
+	}
+	if len(scopes) > 0 && len(c.bare) > 0 {
+		c.scope = []string{c.bare[0] + `, error="insufficient_scope", scope="` + strings.Join(scopes, " ") + `"`}
 	}
 	return c
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/warder-gateway/warder/internal/route"
 	"github.com/warder-gateway/warder/internal/scalar"
 	"github.com/warder-gateway/warder/internal/telemetry"
+	"github.com/warder-gateway/warder/internal/upstream"
 )
 
 // Compiler makes snapshots of documents. Every field is required.
@@ -63,19 +64,20 @@ func (c *Compiler) Vocabulary() config.Vocabulary {
 }
 
 // Compile turns a decoded and resolved document into a snapshot, or into
-// every problem there is, those of the document included, sorted by place. It starts nothing; what it
-// borrowed from the pool goes back when the snapshot is released, on which
-// the caller holds the first loan.
+// every problem there is, those of the document included, sorted by place. It
+// starts nothing; what it borrowed from the pool goes back when the snapshot
+// is released, on which the caller holds the first loan.
 func (c *Compiler) Compile(doc *config.Document) (*Snapshot, config.Problems) {
 	b := &build{
 		Compiler: c, doc: doc,
 		s: &Snapshot{
 			Config: doc.Hash(),
-			legend: &exchange.Legend{Config: doc.Hash()[:12], Checks: []exchange.Check{{Phase: "route", Name: ""}}},
+			legend: &exchange.Legend{Config: doc.Hash()[:12], Checks: slices.Clone(houseChecks)},
 			loans:  loans{pool: c.Pool, held: map[string]*poolEntry{}},
 		},
-		issuers: map[string]*pipeline.Issuer{},
-		limits:  map[string]pipeline.Limit{},
+		issuers:   map[string]*pipeline.Issuer{},
+		limits:    map[string]pipeline.Limit{},
+		upstreams: map[string]*upstream.Group{},
 	}
 	b.s.borrowers.Store(1)
 	b.problems = doc.Problems()
@@ -95,6 +97,7 @@ type build struct {
 	directory *directory.Directory
 	issuers   map[string]*pipeline.Issuer
 	limits    map[string]pipeline.Limit
+	upstreams map[string]*upstream.Group
 	decoded   map[config.Node]any // configuration of policies
 	local     Local
 	patterns  []route.Pattern
@@ -103,8 +106,21 @@ type build struct {
 	problems  config.Problems
 }
 
+// complain notes a problem at path, unless there is one already: one mistake
+// is answered once.
 func (b *build) complain(path, text, mend string) {
-	b.problems = append(b.problems, b.doc.Complain(path, text, mend))
+	if !slices.ContainsFunc(b.problems, func(p config.Problem) bool { return p.Path == path }) {
+		b.problems = append(b.problems, b.doc.Complain(path, text, mend))
+	}
+}
+
+// entry returns the path of a named entry of a section. Names may hold dots,
+// which a path would take for steps.
+func entry(section, name string) string {
+	if strings.Contains(name, ".") {
+		return fmt.Sprintf("%s[%q]", section, name)
+	}
+	return section + "." + name
 }
 
 func (b *build) compile() {
@@ -131,6 +147,9 @@ func (b *build) compile() {
 		b.limits[e.Name] = l
 	}
 	b.decodePolicies()
+	for _, e := range b.doc.Upstreams {
+		b.upstreams[e.Name] = b.upstream(e.Name, &e.Value)
+	}
 	b.flat = b.doc.Flatten()
 	b.s.routes = make([]Route, len(b.flat), len(b.flat)+len(b.local.Routes))
 	parts := make([][]pipeline.Parts, len(b.flat))
@@ -154,12 +173,11 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 		Metrics:  b.Metrics.Route(f.Name),
 		Methods:  f.Methods,
 		Target:   f.Upstream,
+		Upstream: b.upstreams[f.Upstream],
+		secured:  !f.Public,
 	}
 	for _, name := range f.Pass {
 		r.pass = append(r.pass, fold(name))
-	}
-	if up := b.doc.Upstreams.Get(f.Upstream); up != nil {
-		r.Upstream = b.upstream(f.Upstream, up)
 	}
 	env := pipeline.Env{
 		Route: f.Name, Public: f.Public, Directory: b.directory,
@@ -185,10 +203,11 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 			wantsScope = &policies[i]
 		}
 		part.Forward = part.Forward && f.ForwardToken
-		r.Policies = append(r.Policies, Policy{part.Check, p.From})
+		r.Policies = append(r.Policies, Policy{part.Check, p.From, phase(&part)})
 		parts = append(parts, part)
 		b.spoken = append(b.spoken, part.Credentials...)
 	}
+	slices.SortStableFunc(r.Policies, func(x, y Policy) int { return cmp.Compare(x.phase, y.phase) })
 	if proofs == 0 && len(b.problems) == 0 {
 		b.problems = append(b.problems, f.Node.Complain("auth", "names conditions but no proof", "say how callers prove who they are: jwt: ISSUER or apiKey: true"))
 	}
@@ -201,6 +220,12 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 		Headers: conditions(f.Match), Allowed: features(f.PathAllow), Protected: !f.Public,
 	})
 	return parts
+}
+
+// phase returns the place of the first phase that a policy has a part in.
+func phase(p *pipeline.Parts) int {
+	asked := []bool{p.Screen != nil, p.Authenticate != nil, p.Authorize != nil, p.Limit != nil, true}
+	return slices.Index(asked, true)
 }
 
 // decodePolicies decodes the value of every policy once, however many routes
@@ -258,19 +283,23 @@ func (b *build) issuer(name string) (*pipeline.Issuer, error) {
 	if i := b.issuers[name]; i != nil {
 		return i, nil
 	}
-	return nil, fmt.Errorf("no issuer is called %q; %s", name, known("issuers", b.doc.Issuers.Names()))
+	return nil, fmt.Errorf("no issuer is called %q; %s", name, known("issuers", name, b.doc.Issuers.Names()))
 }
 
 func (b *build) limit(name string) (pipeline.Limit, error) {
 	if l, ok := b.limits[name]; ok {
 		return l, nil
 	}
-	return pipeline.Limit{}, fmt.Errorf("no limit is called %q; %s", name, known("limits", b.doc.Limits.Names()))
+	return pipeline.Limit{}, fmt.Errorf("no limit is called %q; %s", name, known("limits", name, b.doc.Limits.Names()))
 }
 
-func known(section string, names []string) string {
+// known says what a section has in place of name.
+func known(section, name string, names []string) string {
 	if len(names) == 0 {
 		return "there are no " + section
+	}
+	if meant := config.DidYouMean(name, names); meant != "" {
+		return meant
 	}
 	return section + " has " + strings.Join(names, ", ")
 }
@@ -292,7 +321,7 @@ func (b *build) compileDirectory() {
 		var all directory.Problems
 		errors.As(err, &all)
 		for _, p := range all {
-			b.complain("consumers."+p.Consumer+"."+p.Path, p.Text, "")
+			b.complain(entry("consumers", p.Consumer)+"."+p.Path, p.Text, "")
 		}
 	}
 }
@@ -304,7 +333,7 @@ func (b *build) credentialsOf(f *config.FlatRoute, chain *pipeline.Chain) (c cre
 	all := append([]string{"authorization", "proxy-authorization", "x-api-key"}, b.spoken...)
 	slices.Sort(all)
 	for _, name := range slices.Compact(all) {
-		if name == chain.Forwards() || slices.Contains(f.Pass, name) {
+		if name == chain.Forwards() || slices.ContainsFunc(f.Pass, func(p string) bool { return strings.EqualFold(p, name) }) {
 			continue
 		}
 		if id := exchange.IdentifyString(name); id != exchange.HeaderOther {
@@ -328,6 +357,7 @@ func (b *build) addLocal(l LocalRoute) route.Pattern {
 		Metrics: b.Metrics.Route(l.Name),
 		Methods: l.Methods,
 		Target:  "local",
+		secured: true, // clients show their secrets there
 	})
 	return route.Pattern{Route: i, Host: l.Host, Path: l.Path, Methods: l.Methods}
 }
@@ -342,6 +372,7 @@ func (b *build) indexRoutes() {
 	var problems []route.Problem
 	if b.s.local, problems = route.Build(own); len(problems) > 0 {
 		b.complain("authorizationServer", problems[0].Text, "")
+		own = nil // what is no pattern overlaps everything
 	}
 	if b.s.index, problems = route.Build(b.patterns); len(problems) > 0 {
 		for _, p := range problems {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/warder-gateway/warder/internal/config"
@@ -35,7 +36,7 @@ func (b *build) compileListeners() {
 			connections = connectionLimit()
 		}
 		spec := &Listener{
-			Name: l.Name, Address: address, Connections: connections,
+			Name: l.Name, Address: address, Connections: connections, Exposed: l.Plain() && !l.Address.Loopback(),
 			Limits: http1.Limits{
 				HeaderSize: int(l.Limits.HeaderSize), Headers: l.Limits.Headers,
 				HeaderTimeout: l.Limits.HeaderTimeout.Std(), IdleTimeout: l.Limits.IdleTimeout.Std(),
@@ -102,7 +103,7 @@ func (b *build) pool(file string) (*x509.CertPool, []byte, error) {
 // compileIssuer makes an issuer. Its key set outlives the snapshot while all
 // that it is made from stays the same.
 func (b *build) compileIssuer(name string, i *config.Issuer) {
-	path := "issuers." + name
+	path := entry("issuers", name)
 	out := &pipeline.Issuer{
 		Name: name, URL: i.Issuer, Audience: i.Audience, ClientIDs: i.ClientIDs, Algorithms: i.Algorithms,
 		ClockSkew: i.ClockSkew.Std(), Consumer: i.Consumer, Roles: i.Roles, TokenType: i.TokenType, Verdicts: b.Verdicts,
@@ -132,12 +133,12 @@ func (b *build) compileIssuer(name string, i *config.Issuer) {
 // upstream makes a group of targets. Its connections outlive the snapshot
 // while all that it is made from stays the same.
 func (b *build) upstream(name string, u *config.Upstream) *upstream.Group {
-	path := "upstreams." + name
-	cfg := upstream.Config{}
+	path := entry("upstreams", name)
+	cfg := upstream.Config{Own: b.ownPorts()}
 	if u.Host != "keep" {
 		cfg.Host = u.Host
 	}
-	parts := []string{"upstream", name, u.Host}
+	parts := []string{"upstream", name, u.Host, fmt.Sprint(cfg.Own)}
 	var client *tls.Config
 	if u.TLS != nil {
 		client = &tls.Config{ServerName: u.TLS.ServerName}
@@ -155,13 +156,32 @@ func (b *build) upstream(name string, u *config.Upstream) *upstream.Group {
 	for i, t := range u.Targets {
 		target, err := compileTarget(t.URL, client)
 		if err != nil {
-			b.complain(fmt.Sprintf("%s.targets[%d]", path, i), err.Error(), "")
+			if len(b.doc.Problems()) == 0 { // else it may have been said already
+				b.complain(fmt.Sprintf("%s.targets[%d]", path, i), err.Error(), "")
+			}
 			return nil
 		}
 		cfg.Targets = append(cfg.Targets, target)
 		parts = append(parts, t.URL)
 	}
 	return borrow(&b.s.loans, poolKey(parts...), func() *upstream.Group { return upstream.New(cfg) })
+}
+
+// ownPorts are the loopback ports of our own surfaces, which no upstream may
+// lead to: through one, strangers would ask in our name.
+func (b *build) ownPorts() (own []uint16) {
+	addresses := []config.Address{b.doc.Admin.Address}
+	if b.doc.Health != nil {
+		addresses = append(addresses, b.doc.Health.Address)
+	}
+	for _, a := range addresses {
+		if _, text, err := net.SplitHostPort(string(a)); err == nil {
+			if port, err := strconv.ParseUint(text, 10, 16); err == nil {
+				own = append(own, uint16(port))
+			}
+		}
+	}
+	return own
 }
 
 func compileTarget(raw string, client *tls.Config) (upstream.Target, error) {

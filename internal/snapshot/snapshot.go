@@ -43,6 +43,7 @@ type Listener struct {
 	Name        string
 	Address     string
 	TLS         *tls.Config // nil: plain
+	Exposed     bool        // plain, and other machines can reach it
 	Limits      http1.Limits
 	Connections int
 }
@@ -57,6 +58,7 @@ type Route struct {
 	MaxBody  int64 // bytes; 0: no bound
 	Metrics  *telemetry.RouteMetrics
 
+	secured     bool // credentials travel: not to be had over an exposed listener
 	Methods     []string
 	Target      string   // the upstream's name, or "local"
 	Policies    []Policy // in the order in which they are asked; for explain
@@ -68,6 +70,7 @@ type Route struct {
 type Policy struct {
 	Check exchange.Check
 	From  string // "route", "api NAME" or "defaults"
+	phase int    // in which it is asked first
 }
 
 // StripCredentials drops the fields that carry credentials and were not
@@ -85,8 +88,14 @@ func (s *Snapshot) Legend() *exchange.Legend {
 // Routes returns the compiled routes, in the order of the document.
 func (s *Snapshot) Routes() []Route { return s.routes }
 
-// checkRoute is the legend's entry for requests that match no route.
-const checkRoute = 0
+// The legend's first entries: for requests that match no route, and for those
+// that should have come over TLS.
+const (
+	checkRoute = iota
+	checkTransport
+)
+
+var houseChecks = []exchange.Check{checkRoute: {Phase: "route"}, checkTransport: {Phase: "transport", Want: "HTTPS"}}
 
 // Decide says whether the request may pass, and by which route. It matches,
 // strips what clients may not send, and runs the route's chain; it writes no
@@ -108,6 +117,12 @@ func (s *Snapshot) Decide(x *exchange.Exchange, w *pipeline.World) (*Route, pipe
 	x.Trail.Saw("route", r.Labels.Name)
 	x.Trail.Saw("pattern", r.Labels.Pattern)
 	x.Trail.End(exchange.Passed, fault.None)
+	if r.secured && x.Conn != nil && x.Conn.Exposed {
+		x.Trail.Begin(checkTransport)
+		x.Trail.Saw("because", "the listener is plain and reachable from other machines")
+		x.Trail.End(exchange.Refused, fault.TransportInsecure)
+		return r, pipeline.Refuse(fault.TransportInsecure)
+	}
 	stripSpoofable(&x.Req, r.pass)
 	return r, r.Chain.Run(x, w)
 }
@@ -115,6 +130,9 @@ func (s *Snapshot) Decide(x *exchange.Exchange, w *pipeline.World) (*Route, pipe
 // match looks among Warder's own routes first: Compile has seen to it that no
 // other route takes their paths.
 func (s *Snapshot) match(x *exchange.Exchange) (i int, code fault.Code, ok bool) {
+	if s.index == nil { // nobody compiled this
+		return 0, fault.InternalError, false
+	}
 	if s.hasLocal {
 		if i, code, ok = s.local.Match(x); ok || code == fault.MethodNotAllowed {
 			return i, code, ok
@@ -128,7 +146,10 @@ func (s *Snapshot) unmatched(x *exchange.Exchange, code fault.Code, reason strin
 	x.Trail.Saw("host", string(x.Req.Host))
 	x.Trail.Saw("path", string(x.Req.Path))
 	x.Trail.Saw("method", string(x.Req.Method))
-	if reason != "" {
+	switch {
+	case code == fault.MethodNotAllowed:
+		x.Trail.Saw("allow", x.Allow)
+	case reason != "":
 		x.Trail.Saw("because", reason)
 	}
 	x.Trail.End(exchange.Refused, code)

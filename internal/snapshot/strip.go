@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/warder-gateway/warder/internal/exchange"
@@ -12,28 +13,29 @@ import (
 var spoofable = []string{
 	"x-forwarded-*", "forwarded", "x-real-ip", "true-client-ip", "x-client-cert", "client-cert*",
 	"x-original-*", "x-rewrite-url", "x-envoy-*", "x-http-method*", "x-method-override",
+	// Set by us. Spelled like ours it is replaced, and kept for the record.
+	"x-request-id",
 }
 
 // pass is the set of fields that a route lets through in spite of the strip
 // set, folded.
 type pass []string
 
-// stripSpoofable drops from every request the fields of the strip set before
-// any policy sees them.
+// stripSpoofable removes from every request the fields of the strip set. It
+// takes them out, so that no policy can see them: what is only marked can
+// still be read.
 func stripSpoofable(h *exchange.Head, p pass) {
-	for i := range h.Fields {
-		f := &h.Fields[i]
-		if f.Drop || len(f.Name) < len("forwarded") {
-			continue
+	h.Fields = slices.DeleteFunc(h.Fields, func(f exchange.Field) bool {
+		if len(f.Name) < len("forwarded") || f.ID == exchange.HeaderRequestID {
+			return false
 		}
 		// The set's names begin with these letters only.
 		switch f.Name[0] | 0x20 {
 		case 'x', 'f', 't', 'c':
-			if inStripSet(f.Name) && !p.has(f.Name) {
-				f.Drop = true
-			}
+			return inStripSet(f.Name) && !p.has(f.Name)
 		}
-	}
+		return false
+	})
 }
 
 func inStripSet(name []byte) bool {

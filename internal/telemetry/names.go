@@ -16,7 +16,7 @@ const (
 	FieldTLS             = "tls" // always; whether the client's side is encrypted
 	FieldMethod          = "method"
 	FieldHost            = "host"
-	FieldPath            = "path"  // normal form
+	FieldPath            = "path"  // normal form, credentials redacted
 	FieldQuery           = "query" // credentials redacted
 	FieldRoute           = "route"
 	FieldStatus          = "status"     // always
@@ -30,8 +30,8 @@ const (
 	FieldSubject         = "subject"
 	FieldScopes          = "scopes"
 	FieldRoles           = "roles"
-	FieldTarget          = "target" // upstream target chosen
-	FieldDurationMs      = "durationMs"
+	FieldTarget          = "target"     // upstream target chosen
+	FieldDurationMs      = "durationMs" // always
 	FieldUpstreamMs      = "upstreamMs" // until the upstream's first byte
 	FieldBytesIn         = "bytesIn"    // always; of bodies
 	FieldBytesOut        = "bytesOut"   // always

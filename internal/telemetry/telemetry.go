@@ -11,9 +11,10 @@ import (
 // NewLogger returns the application log: a line of key=value pairs a record,
 // for people and for shippers. Control characters and marks that change how a
 // terminal shows a line are quoted, wherever they came from. It is not for
-// the way of a request, whose record is an event.
-func NewLogger(w io.Writer) *slog.Logger {
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: stampUTC}))
+// the way of a request, whose record is an event. Records below level are left
+// out.
+func NewLogger(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: stampUTC}))
 }
 
 // stampUTC writes the time as the access log does.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http/httptest"
 	"runtime"
 	"strings"
@@ -45,7 +46,7 @@ func contains(t testing.TB, text string, lines ...string) {
 func TestLogIsSafeToShow(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
-	telemetry.NewLogger(&b).Info("a\nb", "file", "x\x1b[31m\u202ey\u009b", telemetry.FieldError, fmt.Errorf("c\r\nlevel=ERROR"))
+	telemetry.NewLogger(&b, slog.LevelInfo).Info("a\nb", "file", "x\x1b[31m\u202ey\u009b", telemetry.FieldError, fmt.Errorf("c\r\nlevel=ERROR"))
 	line := b.String()
 	if strings.Count(line, "\n") != 1 || strings.ContainsAny(line, "\x1b\r\u202e\u009b") || !strings.HasPrefix(line, "time=2") || !strings.Contains(line, "Z level=INFO msg=\"a\\nb\" file=") {
 		t.Errorf("%q", line)

@@ -15,6 +15,7 @@ import (
 // Config says what a Group is made of.
 type Config struct {
 	Targets []Target // at least one
+	Own     []uint16 // loopback ports of our own surfaces: never dialled
 	Host    string   // Host field for the targets; "" keeps the client's; "upstream" is the target's own
 }
 
@@ -42,12 +43,13 @@ type target struct {
 // New makes a Group. It connects to nothing before the first request.
 func New(cfg Config) *Group {
 	g := &Group{}
+	dial := dialer(cfg.Own)
 	for _, t := range cfg.Targets {
 		to := http1.Target{Prefix: t.Prefix, Host: cfg.Host}
 		if cfg.Host == "upstream" {
 			to.Host = t.Host
 		}
-		g.targets = append(g.targets, target{t.Name, to, http1.NewPool(http1.PoolConfig{Address: t.Address, TLS: t.TLS})})
+		g.targets = append(g.targets, target{t.Name, to, http1.NewPool(http1.PoolConfig{Address: t.Address, TLS: t.TLS, Dial: dial})})
 	}
 	return g
 }
@@ -68,7 +70,8 @@ func (g *Group) Do(x *exchange.Exchange, limits http1.Timeouts) error {
 	if len(g.targets) == 0 {
 		return fault.New(fault.UpstreamUnreachable, "the upstream has no target")
 	}
-	t := &g.targets[int(g.next.Add(1)-1)%len(g.targets)]
+	// In uint32: as an int the count is negative one day where int has 32 bits.
+	t := &g.targets[(g.next.Add(1)-1)%uint32(len(g.targets))]
 	x.Target = t.name
 	return t.pool.Do(x, limits, t.to)
 }

@@ -3,7 +3,6 @@ package jwt
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +35,7 @@ func (p *policy) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchang
 	how, token := credential(value)
 	switch {
 	case how == other:
+		x.Trail.Saw("because", "the Authorization field is of another scheme than Bearer")
 		return nil, pipeline.NotMine
 	case how == broken:
 		return nil, malformed(x, "the Authorization field holds no token")
@@ -143,7 +143,7 @@ func (p *policy) key(x *exchange.Exchange, w *pipeline.World, iss *issuer, f *fo
 	x.Trail.Saw("issuer", iss.Name)
 	x.Trail.Saw("kid", f.kid)
 	x.Trail.Saw("alg", f.alg)
-	x.Trail.Saw("because", reasonOf(err))
+	x.Trail.Saw("because", fault.Reason(err))
 	if code != fault.KeysStale && !w.Remote {
 		return nil, pipeline.CannotTell(code)
 	}
@@ -154,18 +154,6 @@ func (p *policy) key(x *exchange.Exchange, w *pipeline.World, iss *issuer, f *fo
 		x.RetryAfter = retryStale
 	}
 	return nil, pipeline.Refuse(code)
-}
-
-// reasonOf is err without its code, which stands beside it anyway.
-func reasonOf(err error) string {
-	var f *fault.Error
-	if !errors.As(err, &f) {
-		return err.Error()
-	}
-	if f.Cause != nil {
-		return f.Reason + ": " + f.Cause.Error()
-	}
-	return f.Reason
 }
 
 // admit judges what depends on the moment and on how the token was presented,

@@ -1,0 +1,225 @@
+package main
+
+// words say what a key means, and what holds without it where that cannot be
+// read off the decode types.
+type words struct{ meaning, def string }
+
+const values = "## How values are written\n\n" +
+	"| type | written as |\n|---|---|\n" +
+	"| duration | `500ms`, `5s`, `10m`, `1h30m`, `30d` |\n" +
+	"| size | `64KiB`, `1MiB`, `2GiB` |\n" +
+	"| date | `2027-01-31`; the day ends at 24:00 UTC |\n" +
+	"| address | `127.0.0.1:8080`, `:8443`, `localhost:8080`, or from the environment: `\"${env:LISTEN:-:8443}\"` |\n" +
+	"| file | a path, relative to the file it stands in |\n" +
+	"| secret | a reference, `\"${env:NAME}\"` or `\"${file:PATH}\"`; where a digest is meant also `\"sha256:…\"` |\n" +
+	"| name | up to 63 letters, digits, `.`, `-`, `_`, the first a letter or digit |\n\n" +
+	"Scalars are what the key says, not what YAML guesses. Anchors, merge keys and tags are refused, and so is a second document in the file."
+
+// valueWords name the types of single values.
+var valueWords = map[string]string{
+	"scalar.Duration":      "duration",
+	"scalar.Timeout":       "duration, or `unlimited`",
+	"scalar.Size":          "size",
+	"scalar.Date":          "date",
+	"secret.Value":         "secret",
+	"config.File":          "file",
+	"config.Address":       "address",
+	"config.Digest":        "`\"sha256:…\"`, 64 hex digits",
+	"config.Node":          "a [limit](#ratelimit)",
+	"config.ListenerTLS":   "object, or `none`",
+	"config.Upstream":      "object, or a list of targets",
+	"config.Target":        "URL",
+	"config.UpstreamTLS":   "object",
+	"config.Timeout":       "object, or a duration: the total",
+	"config.UpstreamRef":   "name of an upstream",
+	"config.Auth":          "object, or `none`",
+	"config.Sink":          "`stdout`, or an object",
+	"config.Named[string]": "by name of the field: text",
+}
+
+// typeWords say what an object is for.
+var typeWords = map[string]string{
+	"Document":            "One YAML or JSON file.",
+	"Listener":            "An address that serves the public side. Plain HTTP beyond loopback has to be asked for with `tls: none`.",
+	"ListenerTLS":         "HTTPS, with HTTP/1.1 and HTTP/2. Certificates are picked by server name and read again with every reload.",
+	"Certificate":         "A pair of PEM files.",
+	"Guard":               "What a stranger may ask of the listener.",
+	"Admin":               "Where the gateway is watched and asked: health, metrics, explain. It cannot change while the gateway runs.",
+	"Health":              "`/livez` and `/readyz` alone, for load balancers. It cannot change while the gateway runs.",
+	"Drain":               "How the gateway ends after SIGTERM.",
+	"Issuer":              "Who signs the access tokens that routes accept.",
+	"AuthorizationServer": "The embedded OAuth 2 provider: client credentials, key set, metadata. It answers on the listeners under the host and path of `issuer`.",
+	"Client":              "An application that may ask the embedded provider for tokens.",
+	"Consumer":            "A caller that this configuration knows by name.",
+	"APIKey":              "One key. `warder key new` prints the key and this line.",
+	"Caller":              "A client of an issuer. This is the only way for a token to become a named consumer.",
+	"Upstream":            "Targets that answer alike, used in turn. A target that is down gets its turn like any other: health checks and retries are not in this build.",
+	"Target":              "One URL, `http` or `https`; its path is put before every path. It may be written as the URL alone.",
+	"UpstreamTLS":         "Whom to trust behind `https` targets.",
+	"Timeout":             "How long to wait for an upstream. A route's timeout is laid over its upstream's field by field.",
+	"Settings":            "What a route may inherit. These keys stand at a route, in the `defaults` of its API, and in `defaults`. The nearest wins, and a value replaces the inherited one whole.",
+	"Auth":                "Who may call: one proof (`jwt`, `apiKey`, or `none`) and conditions on it. A route that has no `auth` and inherits none does not load.",
+	"Body":                "Bounds of request bodies.",
+	"API":                 "Routes under one base path, with defaults of their own.",
+	"Route":               "What is done with the requests of one host, path and method. Order in the file does not matter: the most specific path wins. Every route needs an upstream and auth, its own or inherited.",
+	"Match":               "Conditions beyond host, path and method.",
+	"Log":                 "Where records go. The application log is always on standard error.",
+	"AccessLog":           "One record per request; see [its fields](access-log.md).",
+	"Sink":                "A place for the access log.",
+	"Freshness":           "How old what we know of others may be.",
+}
+
+// keyWords say what a key is for, by the name of its object's type.
+var keyWords = map[string]words{
+	"Document.version":             {"Version of this format.", ""},
+	"Document.listeners":           {"Where callers connect.", "one plain listener on `127.0.0.1:8080`"},
+	"Document.admin":               {"Where operators connect.", ""},
+	"Document.health":              {"A second address for health alone.", "health is on the admin address only"},
+	"Document.drain":               {"How to end.", ""},
+	"Document.issuers":             {"Who signs tokens.", ""},
+	"Document.authorizationServer": {"The embedded OAuth 2 provider.", "off"},
+	"Document.consumers":           {"Named callers and their credentials.", ""},
+	"Document.limits":              {"Limits with a name. Routes that name one share its buckets.", ""},
+	"Document.upstreams":           {"The services behind the gateway.", ""},
+	"Document.defaults":            {"What every route inherits.", ""},
+	"Document.apis":                {"Routes that belong together.", ""},
+	"Document.routes":              {"Routes that belong to no API.", ""},
+	"Document.log":                 {"The access log.", ""},
+	"Document.freshness":           {"How old keys of issuers may be.", ""},
+
+	"Listener.name":    {"Its name in logs.", "the address"},
+	"Listener.address": {"Where to accept connections.", "`127.0.0.1:8080`; with certificates `:8443`"},
+	"Listener.tls":     {"HTTPS, or the word `none` for plain HTTP beyond loopback.", "plain, on loopback only"},
+	"Listener.limits":  {"Bounds for callers.", ""},
+
+	"ListenerTLS.certificates": {"What to show, picked by server name; the first when none fits.", ""},
+	"ListenerTLS.minVersion":   {"Oldest version of TLS that is spoken.", ""},
+
+	"Certificate.certFile": {"Certificate with its chain, PEM.", ""},
+	"Certificate.keyFile":  {"Private key, PEM.", ""},
+
+	"Guard.headerSize":    {"Request line and header fields together; 1KiB to 1MiB.", ""},
+	"Guard.headers":       {"Number of header fields; 1 to 1000.", ""},
+	"Guard.headerTimeout": {"For the whole head to arrive; 100ms to 1m.", ""},
+	"Guard.idleTimeout":   {"Of a kept-alive connection between requests; 100ms to 1h.", ""},
+	"Guard.connections":   {"Open connections; more wait to be accepted.", "half of the limit on open files less 500, from 100 to 20000"},
+
+	"Admin.address": {"Loopback only.", ""},
+	"Admin.metrics": {"`open`: `/metrics` needs no token.", "the admin token is needed"},
+
+	"Health.address": {"Where load balancers ask. It may be beyond loopback.", ""},
+
+	"Drain.delay": {"How long to serve on after saying \"not ready\".", ""},
+	"Drain.limit": {"How long open requests may still take; 1s to 1h.", ""},
+
+	"Issuer.issuer":       {"What `iss` of a token must be, byte for byte. The keys are found by its discovery document.", ""},
+	"Issuer.jwksUri":      {"Where the keys are, instead of discovery.", ""},
+	"Issuer.jwksFile":     {"The keys in a file, instead of discovery.", ""},
+	"Issuer.caFile":       {"CA certificates to trust when keys are fetched, PEM.", "the system's"},
+	"Issuer.audience":     {"`aud` of a token must hold one of these.", "required, unless `clientIds` is written"},
+	"Issuer.clientIds":    {"For issuers whose access tokens have no `aud`, such as Cognito: `client_id` must be one of these and `token_use` be `access`.", ""},
+	"Issuer.algorithms":   {"Signature algorithms that are accepted.", ""},
+	"Issuer.clockSkew":    {"How far the issuer's clock may be off; at most 60s.", ""},
+	"Issuer.consumer":     {"Claims that name the calling application; the first that is present counts.", ""},
+	"Issuer.roles":        {"Path of the claim that holds roles or groups, for the log.", "none"},
+	"Issuer.tokenType":    {"`access`: told from ID and other tokens by all rules. `at+jwt`: by the header alone (RFC 9068). `any`: not told at all.", ""},
+	"Issuer.tokenBinding": {"A token that is bound to a key or certificate (`cnf`) is refused: no proof of possession can be checked in this build.", ""},
+
+	"AuthorizationServer.issuer":              {"Its identifier, and where it is found by callers.", ""},
+	"AuthorizationServer.accessTokenLifetime": {"How long its tokens live; 1s to 1h.", ""},
+	"AuthorizationServer.clients":             {"Who may ask, by client id.", ""},
+
+	"Client.secret":   {"The SHA-256 of the secret, or a reference to the secret.", ""},
+	"Client.scopes":   {"What it may ask for.", "nothing"},
+	"Client.audience": {"`aud` of its tokens.", ""},
+
+	"Consumer.apiKeys": {"Its keys; several, so that one can replace another.", ""},
+	"Consumer.clients": {"Its clients at issuers.", ""},
+
+	"APIKey.hash":    {"SHA-256 of the key.", ""},
+	"APIKey.expires": {"The last day it is good.", "never"},
+
+	"Caller.issuer": {"Name of an issuer under `issuers`.", ""},
+	"Caller.id":     {"The client id there.", ""},
+
+	"Upstream.targets": {"At least one.", ""},
+	"Upstream.timeout": {"How long to wait.", ""},
+	"Upstream.tls":     {"For `https` targets.", "the system's CA certificates"},
+	"Upstream.host":    {"The `Host` that targets see: `keep` the caller's, `upstream` the target's own, or a name.", ""},
+
+	"Target.url": {"`http://HOST:PORT` or `https://HOST:PORT`.", ""},
+
+	"UpstreamTLS.caFile":     {"CA certificates to trust, PEM.", "the system's"},
+	"UpstreamTLS.serverName": {"Name in the target's certificate.", "the target's host"},
+
+	"Timeout.connect":   {"For a connection, with its TLS handshake.", ""},
+	"Timeout.firstByte": {"From the last byte of the request to the head of the answer.", ""},
+	"Timeout.idle":      {"Between two pieces of a body.", ""},
+	"Timeout.total":     {"For everything.", ""},
+
+	"Settings.upstream":     {"Where requests go.", "required, here or inherited"},
+	"Settings.auth":         {"Who may call.", "required, here or inherited"},
+	"Settings.timeout":      {"Laid over the upstream's, field by field.", "the upstream's"},
+	"Settings.body":         {"Bounds of request bodies.", ""},
+	"Settings.pathAllow":    {"What else a path may hold, each by its name: see [paths](../CONFIGURATION.md#paths).", "nothing"},
+	"Settings.pass":         {"Header fields of the caller that go on although they are normally removed, such as `X-Forwarded-Host`.", "none"},
+	"Settings.forwardToken": {"Whether a verified bearer token goes on to the upstream.", ""},
+
+	"Body.maxSize": {"Larger bodies are refused with 413.", ""},
+
+	"API.host":     {"Host of its routes.", "any host that has no routes of its own"},
+	"API.basePath": {"What the paths of its routes begin with.", ""},
+	"API.defaults": {"What its routes inherit.", ""},
+	"API.routes":   {"Its routes.", ""},
+
+	"Route.name":    {"Its name in logs, metrics and explain.", "methods and path"},
+	"Route.host":    {"`api.example.com`, `*.example.com`, or `any`: also for hosts that have routes of their own.", "any host that has no routes of its own"},
+	"Route.path":    {"`/orders`, `/orders/{id}`, `/orders/**`. `/orders/**` also matches `/orders` and `/orders/`.", ""},
+	"Route.methods": {"HEAD goes with GET.", ""},
+	"Route.match":   {"More conditions.", ""},
+
+	"Match.headers": {"Header fields that must have exactly this value.", ""},
+
+	"Log.access": {"One record per request.", ""},
+
+	"AccessLog.format": {"Form of a record.", ""},
+	"AccessLog.to":     {"Where records are written.", "`stdout`"},
+
+	"Sink.file": {"A file that is appended to; relative to the state folder.", ""},
+
+	"Freshness.jwks": {"Keys of an issuer that could not be fetched again for so long are no longer trusted; 1m to 30d.", ""},
+}
+
+// fieldWords say what a field of the access log holds.
+var fieldWords = map[string]string{
+	"time":            "When the head of the request was complete.",
+	"id":              "The request id: `X-Request-Id` of the answer, `requestId` of a refusal, what `warder explain` takes.",
+	"clientRequestId": "The caller's own `X-Request-Id`, if it is 1 to 64 letters, digits, dots, dashes and underscores.",
+	"client":          "The caller's address.",
+	"listener":        "Name of the listener.",
+	"proto":           "`HTTP/1.1` or `HTTP/2.0`.",
+	"tls":             "Whether the caller's connection is encrypted.",
+	"method":          "Method.",
+	"host":            "Host that was asked for.",
+	"path":            "Path in normal form; of a request that was refused before, as received.",
+	"query":           "Query, with credentials redacted.",
+	"route":           "Name of the route that matched.",
+	"status":          "Status that was sent.",
+	"code":            "Inner code of the refusal.",
+	"publicCode":      "Code that the caller was shown.",
+	"reason":          "What happened, for you and not for the caller.",
+	"auth":            "How the caller was proved: `jwt`, `apiKey`, `none`.",
+	"issuer":          "Name of the issuer.",
+	"clientId":        "Client id in the token.",
+	"consumer":        "The consumer: a name under `consumers`, or `issuer/client` for a token that none of them lists.",
+	"subject":         "`sub` of the token.",
+	"scopes":          "Scopes of the token.",
+	"roles":           "Roles of the token.",
+	"target":          "Target that the request was sent to.",
+	"durationMs":      "From the head of the request to the end of the answer.",
+	"upstreamMs":      "From sending to the first byte of the target's answer.",
+	"bytesIn":         "Bytes of the request body.",
+	"bytesOut":        "Bytes of the answer's body.",
+	"userAgent":       "User-Agent of the caller.",
+	"config":          "First 12 digits of the hash of the configuration that judged.",
+}
