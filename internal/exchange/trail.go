@@ -87,6 +87,9 @@ func (t *Trail) Begin(check uint32) {
 // Saw notes an operand on the open step. Text longer than 128 bytes is cut
 // with a mark. Name must be a constant.
 func (t *Trail) Saw(name, text string) {
+	if text == "" {
+		text = "(none)" // an empty text stands for a number
+	}
 	if len(text) > maxOperand {
 		text = strings.ToValidUTF8(text[:maxOperand-len("…")], "") + "…"
 	}

@@ -99,7 +99,7 @@ func newHouse(t *testing.T, locals http.Handler, policies ...pipeline.Kind) *hou
 		},
 	}
 	h.Gateway = gateway.New(gateway.Config{
-		Live: h.live, Counters: counters.NewMemory(1000), Records: h.records, Unrouted: metrics.Route(""),
+		Live: h.live, Counters: counters.NewMemory(1 << 16), Records: h.records, Unrouted: metrics.Route(""),
 		Log: slog.New(slog.NewTextHandler(h.log, nil)), Now: time.Now,
 	})
 	t.Cleanup(func() {

@@ -180,6 +180,9 @@ func readHTTP2(x *exchange.Exchange, r *http.Request, limits *http1.Limits) *fau
 	q.Length = r.ContentLength
 	for name, values := range r.Header {
 		for _, v := range values {
+			if name == "Host" && v == r.Host {
+				continue // said beside, or in place of, :authority (RFC 9113 section 8.3.1)
+			}
 			q.Fields = append(q.Fields, exchange.Field{Name: []byte(name), Value: []byte(v)})
 		}
 	}

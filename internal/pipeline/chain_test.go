@@ -292,7 +292,7 @@ func TestLimitsOfAPhaseAreTakenAllOrNone(t *testing.T) {
 	t.Parallel()
 	wide, narrow, address := charge("wide", time.Minute, 5), charge("narrow", time.Hour, 1), charge("address", time.Second, 10)
 	chain := limited([2][]counters.Charge{{address}, nil}, [2][]counters.Charge{{wide}, {narrow}})
-	m := counters.NewMemory(100)
+	m := counters.NewMemory(1 << 16)
 	w := &pipeline.World{Now: now, Counters: m}
 	for i := range 4 {
 		x := &exchange.Exchange{}
@@ -324,7 +324,7 @@ func TestRetryAfterIsTheLongestWait(t *testing.T) {
 		"the longer one last":  {charge("b", time.Minute, 1), charge("a", time.Hour, 1)},
 	} {
 		chain := limited([2][]counters.Charge{}, [2][]counters.Charge{list[:1], list[1:]})
-		m := counters.NewMemory(100)
+		m := counters.NewMemory(1 << 16)
 		w := &pipeline.World{Now: now, Counters: m}
 		chain.Run(&exchange.Exchange{}, w)
 		x := &exchange.Exchange{}
@@ -337,7 +337,7 @@ func TestRetryAfterIsTheLongestWait(t *testing.T) {
 func TestTheTightestLimitIsAnnounced(t *testing.T) {
 	t.Parallel()
 	chain := limited([2][]counters.Charge{{charge("s", time.Second, 100)}, nil}, [2][]counters.Charge{{charge("a", time.Minute, 3)}, {charge("b", 1500*time.Millisecond, 2)}})
-	w := &pipeline.World{Now: now, Counters: counters.NewMemory(100)}
+	w := &pipeline.World{Now: now, Counters: counters.NewMemory(1 << 16)}
 	for i, want := range []string{"RateLimit-Limit 2, RateLimit-Remaining 1, RateLimit-Reset 2", "RateLimit-Limit 2, RateLimit-Remaining 0, RateLimit-Reset 3", "RateLimit-Limit 2, RateLimit-Remaining 0, RateLimit-Reset 3"} {
 		x := &exchange.Exchange{}
 		v := chain.Run(x, w)

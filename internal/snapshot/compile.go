@@ -333,7 +333,11 @@ func (b *build) credentialsOf(f *config.FlatRoute, chain *pipeline.Chain) (c cre
 	all := append([]string{"authorization", "proxy-authorization", "x-api-key"}, b.spoken...)
 	slices.Sort(all)
 	for _, name := range slices.Compact(all) {
-		if name == chain.Forwards() || slices.ContainsFunc(f.Pass, func(p string) bool { return strings.EqualFold(p, name) }) {
+		if i := slices.IndexFunc(f.Pass, func(p string) bool { return strings.EqualFold(p, name) }); i >= 0 {
+			b.problems = append(b.problems, f.Node.Complain(fmt.Sprintf("pass[%d]", i), "names a field that carries credentials: only one that was verified for the request goes on",
+				"let the route verify it (jwt forwards its token), or have the backend read another field"))
+		}
+		if name == chain.Forwards() {
 			continue
 		}
 		if id := exchange.IdentifyString(name); id != exchange.HeaderOther {

@@ -270,3 +270,17 @@ func TestWhatCannotBeMadeLocallyIsAProblem(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestPassCannotNameACredential(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"Authorization", "x-api-key", "X-Partner-Key", "proxy-authorization"} {
+		_, problems := compileAll(newCompiler(), upstreams+`consumers: { c: { apiKeys: [{ hash: "sha256:abababababababababababababababababababababababababababababababab" }] } }
+routes:
+  - { path: /key, upstream: b, auth: { apiKey: { header: X-Partner-Key } } }
+  - { path: /open, upstream: b, auth: none, pass: [x-real-ip, `+name+`] }
+`)
+		if len(problems) != 1 || problems[0].Path != "routes[1].pass[1]" {
+			t.Errorf("pass: [%s]: %v", name, problems)
+		}
+	}
+}

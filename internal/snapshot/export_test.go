@@ -20,3 +20,6 @@ func (p *Pool) Held() int {
 
 // Spoofable returns the strip set.
 func Spoofable() []string { return spoofable }
+
+// Borrow counts one more borrower, unless the last one has gone.
+func (s *Snapshot) Borrow() bool { return s.borrow() }

@@ -83,7 +83,7 @@ func ask(s *snapshot.Snapshot, method, target string, fields ...string) (*exchan
 	if f := http1.Accept(&x.Req); f != nil {
 		return x, nil, f.Code
 	}
-	r, v := s.Decide(x, &pipeline.World{Now: now, Counters: counters.NewMemory(100)})
+	r, v := s.Decide(x, &pipeline.World{Now: now, Counters: counters.NewMemory(1 << 16)})
 	return x, r, v.Code()
 }
 

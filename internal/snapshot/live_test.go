@@ -80,6 +80,21 @@ func TestASnapshotIsClosedByItsLastBorrower(t *testing.T) {
 	}
 }
 
+// Between looking at the pointer and borrowing, the last borrower may have
+// closed the snapshot: it is not lent again.
+func TestAClosedSnapshotIsNotLentAgain(t *testing.T) {
+	t.Parallel()
+	s := snapshot.Borrower(snapshot.NewPool(), nil, nil)
+	if !s.Borrow() {
+		t.Error("an open one is not lent")
+	}
+	s.Release()
+	s.Release()
+	if s.Borrow() {
+		t.Error("a closed one is lent")
+	}
+}
+
 func TestWhatIsUnchangedOutlivesASwap(t *testing.T) {
 	t.Parallel()
 	var l snapshot.Live

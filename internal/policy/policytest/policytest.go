@@ -74,7 +74,7 @@ func Run(t *testing.T, dir string) {
 			if len(a.Files) < 2 || a.Files[0].Name != "config" {
 				t.Fatal("a scenario begins with a section config and goes on with requests or problems")
 			}
-			s := &scenario{templates: newTemplates(t), now: Now, counters: counters.NewMemory(1000)}
+			s := &scenario{templates: newTemplates(t), now: Now, counters: counters.NewMemory(1 << 16)}
 			document := s.fill(t, string(a.Files[0].Data))
 			if a.Files[1].Name == "problems" {
 				s.refuses(t, document, string(a.Files[1].Data))
