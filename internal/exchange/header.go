@@ -10,7 +10,7 @@ type Field struct {
 	Name, Value []byte
 	ID          HeaderID
 	Drop        bool // never goes on: hop-by-hop, named by HeaderConnection, or stripped by rule
-	Nominated   bool // named by HeaderConnection: whoever relies on the field must know that the sender had it removed
+	Nominated   bool // named by Connection: whoever relies on the field must know that the sender had it removed
 }
 
 // Head is the head of a request or a response, reused from one exchange to

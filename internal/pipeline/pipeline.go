@@ -95,6 +95,8 @@ type Parts struct {
 	// Forward is set and the credential was verified for this request.
 	Credentials []string
 	Forward     bool
+	// Reads are the other request fields (lower case) the policy reads.
+	Reads []string
 }
 
 // Challenge is an authentication challenge (RFC 9110 section 11.6.1).

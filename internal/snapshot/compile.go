@@ -157,6 +157,14 @@ func (b *build) compile() {
 		parts[i] = b.compileRoute(i, &b.flat[i])
 	}
 	for i := range b.flat {
+		for _, h := range b.flat[i].Match.Headers {
+			b.s.reads = append(b.s.reads, strings.ToLower(h.Name))
+		}
+	}
+	b.s.reads = append(b.s.reads, b.spoken...)
+	slices.Sort(b.s.reads)
+	b.s.reads = slices.Compact(b.s.reads)
+	for i := range b.flat {
 		r := &b.s.routes[i]
 		r.credentials = b.credentialsOf(&b.flat[i], r.Chain)
 	}
@@ -206,6 +214,7 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 		r.Policies = append(r.Policies, Policy{part.Check, p.From, phase(&part)})
 		parts = append(parts, part)
 		b.spoken = append(b.spoken, part.Credentials...)
+		b.s.reads = append(b.s.reads, part.Reads...)
 	}
 	slices.SortStableFunc(r.Policies, func(x, y Policy) int { return cmp.Compare(x.phase, y.phase) })
 	if proofs == 0 && len(b.problems) == 0 {

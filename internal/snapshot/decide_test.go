@@ -241,3 +241,27 @@ func FuzzCompile(f *testing.F) {
 		}
 	})
 }
+
+// Connection cannot take away a field by which we judge: the backend would
+// serve another request than the one that was judged.
+func TestConnectionCannotNameWhatIsRead(t *testing.T) {
+	t.Parallel()
+	s := compile(t, newCompiler(), upstreams+`consumers: { c: { apiKeys: [{ hash: "sha256:abababababababababababababababababababababababababababababababab" }] } }
+routes:
+  - { name: beta, path: /x, match: { headers: { X-Beta: "1" } }, upstream: b, auth: none }
+  - { name: plain, path: /x, upstream: b, auth: none, rateLimit: 5/s per header:x-tenant }
+  - { name: key, path: /key, upstream: b, auth: { apiKey: { header: X-Partner-Key } } }
+`)
+	for _, name := range []string{"X-Beta", "x-tenant", "X-PARTNER-KEY"} {
+		x := newExchange("GET", "x", "/x")
+		x.Req.Fields = append(x.Req.Fields, exchange.Field{Name: []byte(name), Value: []byte("1"), Nominated: true})
+		if _, v := s.Decide(x, world()); v.Code() != fault.RequestMalformed {
+			t.Errorf("Connection: %s: %v", name, v.Code())
+		}
+	}
+	x := newExchange("GET", "x", "/x")
+	x.Req.Fields = append(x.Req.Fields, exchange.Field{Name: []byte("X-Other"), Value: []byte("1"), Nominated: true})
+	if r, v := s.Decide(x, world()); !v.Passed() || r.Labels.Name != "plain" {
+		t.Errorf("Connection: X-Other: %v", v.Code())
+	}
+}

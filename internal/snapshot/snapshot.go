@@ -33,6 +33,7 @@ type Snapshot struct {
 	local    *route.Index // Warder's own routes
 	hasLocal bool
 	legend   *exchange.Legend
+	reads    []string // request fields that routes and policies read, lower case
 	loans    loans
 
 	borrowers atomic.Int64
@@ -108,6 +109,10 @@ func (s *Snapshot) Decide(x *exchange.Exchange, w *pipeline.World) (*Route, pipe
 		return nil, s.unmatched(x, bad.Code, bad.Reason)
 	}
 	x.Req.Path, x.Req.PathUses = path, uses
+	if s.nominated(&x.Req) {
+		x.Reason = "Connection names a field that a route or policy reads"
+		return nil, s.unmatched(x, fault.RequestMalformed, x.Reason)
+	}
 	i, code, ok := s.match(x)
 	if !ok {
 		return nil, s.unmatched(x, code, x.Reason)
@@ -125,6 +130,23 @@ func (s *Snapshot) Decide(x *exchange.Exchange, w *pipeline.World) (*Route, pipe
 	}
 	stripSpoofable(&x.Req, r.pass)
 	return r, r.Chain.Run(x, w)
+}
+
+// nominated reports whether the sender had a field removed on the way that
+// somebody here goes by: judge and backend would see different requests.
+func (s *Snapshot) nominated(h *exchange.Head) bool {
+	for i := range h.Fields {
+		f := &h.Fields[i]
+		if !f.Nominated {
+			continue
+		}
+		for _, name := range s.reads {
+			if exchange.EqualFold(f.Name, name) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // match looks among Warder's own routes first: Compile has seen to it that no

@@ -69,7 +69,7 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 	if len(problems) > 0 {
 		return pipeline.Parts{}, errors.Join(problems...)
 	}
-	parts := pipeline.Parts{Check: exchange.Check{Phase: "limit", Name: "rateLimit", Want: strings.Join(labels, ", ")}}
+	parts := pipeline.Parts{Reads: once, Check: exchange.Check{Phase: "limit", Name: "rateLimit", Want: strings.Join(labels, ", ")}}
 	// Not assigned when empty: a part that is there but says nothing would
 	// still be asked.
 	if len(screen) > 0 {
