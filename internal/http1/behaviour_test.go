@@ -52,7 +52,7 @@ func TestAnAnswerCutShortIsCutShortForTheClient(t *testing.T) {
 			c.send("GET /a HTTP/1.1\r\n" + h + "\r\n")
 			res, err := http.ReadResponse(c.in, nil)
 			if err != nil {
-				t.Fatal(err)
+				return // nothing of it went out
 			}
 			if body, err := io.ReadAll(res.Body); err == nil {
 				t.Errorf("took %q for the whole", body)
@@ -116,6 +116,45 @@ func TestAStaleConnectionIsReplacedOnce(t *testing.T) {
 				t.Errorf("asked %d times", asked.Load())
 			}
 		})
+	}
+}
+
+func TestAConnectionThatEndedWhileIdleCostsNoRequest(t *testing.T) {
+	t.Parallel()
+	closed := make(chan bool)
+	r := start(t, &proxy{}, script(t, func(_ int, c net.Conn, in *bufio.Reader) {
+		readRequest(in)
+		io.WriteString(c, ok)
+		c.Close()
+		closed <- true
+	}), http1.Limits{})
+	for _, body := range []string{"Content-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"} {
+		c := r.dial(t)
+		for range 5 {
+			c.send("POST /a HTTP/1.1\r\n" + h + body) // must not be sent twice
+			if res, body := c.response("POST"); res.StatusCode != 200 || body != "ok" {
+				t.Errorf("%d %q", res.StatusCode, body)
+			}
+			<-closed
+		}
+	}
+}
+
+// What an upstream says before it was asked is the answer to a connection's
+// first request only.
+func TestAnUpstreamThatSpeaksFirst(t *testing.T) {
+	t.Parallel()
+	r := start(t, &proxy{}, script(t, func(_ int, c net.Conn, in *bufio.Reader) {
+		io.WriteString(c, "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy")
+		c.(*net.TCPConn).CloseWrite()
+		io.Copy(io.Discard, in)
+	}), http1.Limits{})
+	c := r.dial(t)
+	for range 5 {
+		c.send("GET /a HTTP/1.1\r\n" + h + "\r\n")
+		if res, body := c.response("GET"); res.StatusCode != 503 || body != "busy" {
+			t.Errorf("%d %q", res.StatusCode, body)
+		}
 	}
 }
 

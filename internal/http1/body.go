@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"bytes"
 	"io"
 
 	"github.com/warder-gateway/warder/internal/exchange"
@@ -12,6 +13,7 @@ var (
 	errChunkLine      = malformed("a chunk line is longer than 256 bytes")
 	errChunkExtension = malformed("a chunk extension is not ;name or ;name=value")
 	errChunkOverhead  = malformed("the extensions of a body's chunks are longer than 4 KiB")
+	errChunkFrames    = malformed("a body's chunks are framed by more than 16 KiB and eight times its data")
 	errChunkEnd       = malformed("a chunk is not followed by CRLF")
 	errTrailer        = malformed("a trailer field that must stand in the head")
 	errTrailerSize    = malformed("the trailers are larger than 4 KiB or more than 32")
@@ -20,6 +22,8 @@ var (
 const (
 	maxChunkLine  = 256
 	maxExtensions = 4 << 10
+	maxFrames     = 16 << 10 // and framesPerByte for each byte of data; a chunk of one byte takes 5
+	framesPerByte = 8
 	maxTrailers   = 4 << 10
 	maxTrailer    = 32
 )
@@ -34,13 +38,25 @@ const (
 	byClose
 )
 
+// part is what comes next in a body of chunks.
+type part uint8
+
+const (
+	chunkLine part = iota
+	chunkData
+	chunkEnd
+	trailerSection
+)
+
 // bodyReader decodes one message body.
 type bodyReader struct {
 	src     *source
 	framing framing
 	left    int64 // bytes left of the body, or of the chunk
-	inChunk bool  // the chunk's closing CRLF is still to come
-	extra   int   // bytes of chunk extensions so far
+	next    part  // of chunks
+	data    int64 // of chunks: bytes of data so far
+	frames  int64 // bytes that framed them
+	extra   int   // bytes of chunk extensions among those
 	trailer exchange.Head
 	err     error // sticky; io.EOF after a clean end
 }
@@ -105,7 +121,7 @@ func (b *bodyReader) Read(p []byte) (n int, err error) {
 	case byClose:
 		n, err = b.src.take(p)
 	}
-	if err != nil && (n == 0 || err == io.EOF) {
+	if err != nil && (n == 0 || err == io.EOF || b.framing == byChunks) {
 		b.err = err
 	}
 	return n, b.err
@@ -118,48 +134,83 @@ func clip(p []byte, n int64) []byte {
 	return p
 }
 
-// readChunked reads chunk data (RFC 9112 section 7.1).
-func (b *bodyReader) readChunked(p []byte) (int, error) {
-	for b.left == 0 {
-		if b.inChunk {
-			if err := b.chunkEnd(); err != nil {
-				return 0, err
-			}
-			b.inChunk = false
+// readChunked reads chunk data (RFC 9112 section 7.1). It waits only for the
+// first byte: chunks that have come already fill p together, so that small
+// ones do not cost their readers a turn each, and the end is told with the
+// last bytes when it is at hand.
+func (b *bodyReader) readChunked(p []byte) (n int, err error) {
+	for {
+		if n > 0 && !b.atHand() {
+			return n, nil
 		}
-		line, err := b.src.line(maxChunkLine, errChunkLine)
+		switch b.next {
+		case chunkLine:
+			err = b.readChunkLine()
+		case chunkData:
+			if n == len(p) {
+				return n, nil
+			}
+			var m int
+			m, err = b.src.take(clip(p[n:], b.left))
+			err = cutShort(err)
+			n, b.data = n+m, b.data+int64(m)
+			if b.left -= int64(m); b.left == 0 {
+				b.next = chunkEnd
+			}
+		case chunkEnd:
+			err = b.readChunkEnd()
+		case trailerSection:
+			if err = b.readTrailers(); err == nil {
+				err = io.EOF
+			}
+		}
 		if err != nil {
-			return 0, err
-		}
-		size, extension, f := parseChunkLine(line)
-		if f != nil {
-			return 0, f
-		}
-		if b.extra += extension; b.extra > maxExtensions {
-			return 0, errChunkOverhead
-		}
-		if size == 0 {
-			if err := b.readTrailers(); err != nil {
-				return 0, err
-			}
-			return 0, io.EOF
-		}
-		b.left, b.inChunk = size, true
-	}
-	n, err := b.src.take(clip(p, b.left))
-	b.left -= int64(n)
-	if n > 0 && b.left == 0 && b.src.lastChunkBuffered() {
-		// The end is at hand: saying so with the last bytes spares the
-		// reader a turn, and lets the connection be judged as read whole.
-		if _, err := b.readChunked(p[:0]); err != nil {
 			return n, err
 		}
 	}
-	return n, cutShort(err)
 }
 
-// chunkEnd reads the CRLF behind a chunk's data.
-func (b *bodyReader) chunkEnd() error {
+// atHand reports whether the next part, of data some, is buffered, so that
+// reading it does not wait.
+func (b *bodyReader) atHand() bool {
+	c := b.src.buffered()
+	switch b.next {
+	case chunkLine:
+		return bytes.IndexByte(c, '\n') >= 0
+	case chunkEnd:
+		return len(c) >= len(crlf)
+	case trailerSection:
+		return bytes.HasPrefix(c, crlf) || bytes.Contains(c, headEnd)
+	}
+	return len(c) > 0
+}
+
+// readChunkLine reads the size of the next chunk.
+func (b *bodyReader) readChunkLine() error {
+	line, err := b.src.line(maxChunkLine, errChunkLine)
+	if err != nil {
+		return err
+	}
+	size, extension, f := parseChunkLine(line)
+	if f != nil {
+		return f
+	}
+	if b.extra += extension; b.extra > maxExtensions {
+		return errChunkOverhead
+	}
+	// Its CRLF and the one behind the data count too.
+	if b.frames += int64(len(line) + 2*len(crlf)); b.frames > maxFrames+framesPerByte*b.data {
+		return errChunkFrames
+	}
+	b.left, b.next = size, chunkData
+	if size == 0 {
+		b.next = trailerSection
+	}
+	return nil
+}
+
+// readChunkEnd reads the CRLF behind a chunk's data.
+func (b *bodyReader) readChunkEnd() error {
 	for len(b.src.buffered()) < 2 {
 		if c := b.src.buffered(); len(c) == 1 && c[0] != '\r' {
 			return errChunkEnd
@@ -172,6 +223,7 @@ func (b *bodyReader) chunkEnd() error {
 		return errChunkEnd
 	}
 	b.src.r += 2
+	b.next = chunkLine
 	return nil
 }
 
@@ -286,25 +338,29 @@ func (b *bodyReader) readTrailers() error {
 		return f
 	}
 	for i := range b.trailer.Fields {
-		if f := &b.trailer.Fields[i]; f.Drop || endToEnd(f.Name) {
+		f := &b.trailer.Fields[i]
+		if f.Drop || endToEnd(f.Name) {
 			return errTrailer
 		}
+		f.Drop = !harmlessTrailer(f)
 	}
 	return nil
 }
 
+// harmlessTrailer reports whether a trailer field may go on. Whoever comes
+// next may merge trailers into the head, so only fields do that mean nothing
+// to HTTP itself (RFC 9110 section 6.5.1): those of gRPC, digests of the body
+// (RFC 9530), and extensions (X-) that nobody on the way knows.
+func harmlessTrailer(f *exchange.Field) bool {
+	return f.ID == exchange.HeaderOther && (hasPrefixFold(f.Name, "grpc-") || hasPrefixFold(f.Name, "x-") ||
+		exchange.EqualFold(f.Name, "content-digest") || exchange.EqualFold(f.Name, "repr-digest"))
+}
+
 // trailers returns the trailer fields of a body read to its end, nil if there
-// are none.
+// are none. Those that must not go on are dropped.
 func (b *bodyReader) trailers() *exchange.Head {
 	if b.err != io.EOF || len(b.trailer.Fields) == 0 {
 		return nil
 	}
 	return &b.trailer
-}
-
-// lastChunkBuffered reports whether CRLF, a last chunk without extensions and
-// no trailers are the next bytes buffered.
-func (s *source) lastChunkBuffered() bool {
-	b := s.buffered()
-	return len(b) >= 7 && string(b[:7]) == "\r\n0\r\n\r\n"
 }

@@ -90,9 +90,10 @@ func NewPool(cfg PoolConfig) *Pool {
 // Close also waits until nothing reads x.ReqBody any more. Until then the
 // exchange's goroutine must not touch x.ReqBody and x.BytesIn.
 //
-// A reused connection that the upstream closed before any byte of a response
-// is replaced once, by a new one, if no byte of the request was written, or if
-// the method is idempotent and the body held in memory.
+// A reused connection that the upstream closed before a byte of the request
+// was written is replaced. One that it closed afterwards, but before any byte
+// of a response, is replaced once, by a new one, if the method is idempotent
+// and the body held in memory.
 func (p *Pool) Do(x *exchange.Exchange, t Timeouts, target Target) error {
 	x.UpStart = time.Now()
 	body, err := p.prepare(x)
@@ -100,18 +101,22 @@ func (p *Pool) Do(x *exchange.Exchange, t Timeouts, target Target) error {
 		return err
 	}
 	defer body.release(&p.bufs)
-	again := body.held && idempotent(x.Req.Method)
-	u, err := p.get(x, t)
-	if err != nil {
+	for {
+		u, err := p.get(x, t)
+		if err != nil {
+			return err
+		}
+		end, err := u.exchange(x, t, target, &body)
+		switch {
+		case end == unsent:
+			continue // the connection is gone from the pool
+		case end == unanswered && body.held && idempotent(x.Req.Method):
+			if u, err = p.dial(x, t); err == nil {
+				_, err = u.exchange(x, t, target, &body)
+			}
+		}
 		return err
 	}
-	stale, err := u.exchange(x, t, target, &body, again)
-	if stale {
-		if u, err = p.dial(x, t); err == nil {
-			_, err = u.exchange(x, t, target, &body, false)
-		}
-	}
-	return err
 }
 
 // idempotent reports whether a request may be sent twice (RFC 9110 section
@@ -156,31 +161,24 @@ func (o *outgoing) release(bufs *buffers) {
 	}
 }
 
-// get returns a connection, an idle one if there is one. It is still open and
-// nothing has arrived on it: whatever came unasked would be taken for the
-// answer to this request.
+// get returns a connection, an idle one if there is one.
 func (p *Pool) get(x *exchange.Exchange, t Timeouts) (*upstreamConn, error) {
-	for {
-		p.mu.Lock()
-		if p.closed {
-			p.mu.Unlock()
-			return nil, errPoolClosed
-		}
-		n := len(p.idle)
-		if n == 0 {
-			p.mu.Unlock()
-			return p.dial(x, t)
-		}
-		u := p.idle[n-1]
-		p.idle[n-1] = nil
-		p.idle = p.idle[:n-1]
+	p.mu.Lock()
+	if p.closed {
 		p.mu.Unlock()
-		if u.peer.quiet() {
-			u.reused = true
-			return u, nil
-		}
-		u.close()
+		return nil, errPoolClosed
 	}
+	n := len(p.idle)
+	if n == 0 {
+		p.mu.Unlock()
+		return p.dial(x, t)
+	}
+	u := p.idle[n-1]
+	p.idle[n-1] = nil
+	p.idle = p.idle[:n-1]
+	p.mu.Unlock()
+	u.reused = true
+	return u, nil
 }
 
 // put keeps a connection for the next exchange.
@@ -244,18 +242,15 @@ func (p *Pool) dial(x *exchange.Exchange, t Timeouts) (*upstreamConn, error) {
 	if err != nil {
 		return nil, connectFault(x, err)
 	}
-	raw := c
+	u := newUpstreamConn(p, c)
 	if p.cfg.TLS != nil {
-		secured := tls.Client(c, p.cfg.TLS)
-		if err := secured.HandshakeContext(ctx); err != nil {
+		if err := u.secure(ctx, p.cfg.TLS); err != nil {
 			c.Close()
 			return nil, connectFault(x, err)
 		}
-		c = secured
 	}
-	u := newUpstreamConn(p, c, raw)
 	if !p.sweeper.add(u) {
-		raw.Close()
+		c.Close()
 		return nil, errPoolClosed
 	}
 	return u, nil

@@ -60,8 +60,7 @@ func newServerConn(s *Server, c net.Conn, info *exchange.Conn) *serverConn {
 		sc.raw = t.NetConn()
 	}
 	sc.peer.watch(sc.raw)
-	sc.src = source{conn: c, bufs: &s.bufs}
-	sc.src.read = sc.read
+	sc.src = source{bufs: &s.bufs, read: sc.read}
 	sc.src.first = firstReader(c, &s.bufs)
 	sc.x.Conn = info
 	sc.x.Req.Reset()
@@ -342,22 +341,19 @@ func earlyRequest(b []byte, from int) *fault.Error {
 func (c *serverConn) readBodyBytes(p []byte) (int, error) {
 	b := &c.body
 	clock := c.srv.sweeper
-	if b.patience <= 0 {
-		b.patience = c.srv.limits.BodyTimeout
+	patience := b.pace.patience(c.srv.limits.BodyTimeout)
+	if patience <= 0 {
+		return 0, errBodyTime
 	}
 	began := clock.now()
-	if !c.reading.arm(clock.in(b.patience) &^ 1) {
+	if !c.reading.arm(clock.in(patience) &^ 1) {
 		return 0, errBodyTime
 	}
 	n, err := c.conn.Read(p)
 	if !c.reading.off() {
 		return n, errBodyTime
 	}
-	if b.recent += n; b.recent >= bodyProgress {
-		b.recent, b.patience = 0, c.srv.limits.BodyTimeout
-	} else {
-		b.patience = max(1, b.patience-time.Duration(clock.now()-began))
-	}
+	b.pace.add(n, time.Duration(clock.now()-began))
 	if err == nil || n > 0 || b.interrupted.Load() {
 		return n, err
 	}

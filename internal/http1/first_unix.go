@@ -13,31 +13,16 @@ import (
 // most of the time. It returns nil where that cannot be done; under TLS what
 // arrives first may be no bytes of a message.
 func firstReader(c net.Conn, bufs *buffers) func() (buf []byte, n int, err error) {
-	tcp, ok := c.(*net.TCPConn)
-	if !ok {
-		return nil
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
+	raw := rawTCP(c)
+	if raw == nil {
 		return nil
 	}
 	var buf []byte
 	var n int
 	var failed error
 	try := func(fd uintptr) (done bool) {
-		buf = bufs.get(smallBuffer)
-		for {
-			n, failed = syscall.Read(int(fd), buf)
-			if failed != syscall.EINTR {
-				break
-			}
-		}
-		if failed == syscall.EAGAIN {
-			bufs.put(buf)
-			buf = nil
-			return false
-		}
-		return true
+		buf, n, failed = lendAndRead(fd, bufs)
+		return failed != syscall.EAGAIN
 	}
 	return func() ([]byte, int, error) {
 		buf, n, failed = nil, 0, nil
@@ -52,4 +37,34 @@ func firstReader(c net.Conn, bufs *buffers) func() (buf []byte, n int, err error
 		}
 		return buf, n, err
 	}
+}
+
+// rawTCP returns the socket under a TCP connection, nil if c is none.
+func rawTCP(c net.Conn) syscall.RawConn {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+// lendAndRead reads from a socket without waiting, into a buffer it lends. buf
+// is nil if the error is EAGAIN.
+func lendAndRead(fd uintptr, bufs *buffers) (buf []byte, n int, err error) {
+	buf = bufs.get(smallBuffer)
+	for {
+		n, err = syscall.Read(int(fd), buf)
+		if err != syscall.EINTR {
+			break
+		}
+	}
+	if err == syscall.EAGAIN {
+		bufs.put(buf)
+		return nil, 0, err
+	}
+	return buf, n, err
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -230,5 +231,86 @@ func TestAWarmExchangeParsesAndWritesWithoutAllocating(t *testing.T) {
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkHeadWithEdits(b *testing.B) {
+	head := []byte("GET /orders/42?x=1 HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: bench/1\r\nAccept: */*\r\nAccept-Encoding: gzip\r\nAuthorization: Bearer " +
+		strings.Repeat("t", 700) + "\r\nX-Tenant: 7\r\n\r\n")
+	x := &exchange.Exchange{}
+	out := make([]byte, 0, smallBuffer)
+	value := []byte("0123456789abcdef0123456789abcdef")
+	x.Req.Reset()
+	if f := parseRequest(&x.Req, head, 100); f != nil {
+		b.Fatal(f)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		x.ReqEdit.Reset()
+		x.ReqEdit.Set("X-Forwarded-For", value)
+		x.ReqEdit.Set("X-Forwarded-Proto", value)
+		x.ReqEdit.Set("X-Forwarded-Host", value)
+		x.ReqEdit.Add("Via", value)
+		x.ReqEdit.Set("X-Request-Id", value)
+		x.ReqEdit.Set("Traceparent", value)
+		x.ReqEdit.Del("Tracestate")
+		out, _ = appendRequest(out[:0], x, Target{Prefix: "/v1"}, "127.0.0.1:1", 0)
+	}
+}
+
+// reading is a connection that only reads.
+type reading struct {
+	net.Conn
+	read func(p []byte) (int, error)
+}
+
+func (r reading) Read(p []byte) (int, error) { return r.read(p) }
+
+// FuzzRecords holds that nothing is lost and that no Read crosses the end of a
+// header or of a record, whatever the lengths say.
+func FuzzRecords(f *testing.F) {
+	f.Add([]byte("\x17\x03\x03\x00\x02ab\x17\x03\x03\x00\x00\x17\x03\x03\x01\x00abc"), uint8(1), uint8(7))
+	f.Add([]byte("\x16\x03\x03\xff\xff"), uint8(9), uint8(0))
+	f.Fuzz(func(t *testing.T, raw []byte, piece, read uint8) {
+		s := records{Conn: reading{read: pieces(raw, int(piece)+1)}, bufs: new(buffers)}
+		p := make([]byte, int(read)+1)
+		edge, at := recordHeader, 0 // where the header or record ends, and what was read
+		for inHeader := true; ; {
+			n, err := s.Read(p)
+			if !bytes.Equal(p[:n], raw[at:at+n]) {
+				t.Fatalf("%q at %d of %q", p[:n], at, raw)
+			}
+			if at += n; at > edge {
+				t.Fatalf("read to %d, past %d", at, edge)
+			}
+			if err == io.EOF {
+				break
+			}
+			if at == edge {
+				if inHeader = !inHeader; inHeader {
+					edge += recordHeader
+				} else if length := int(raw[edge-2])<<8 | int(raw[edge-1]); length > 0 {
+					edge += length
+				} else {
+					inHeader, edge = true, edge+recordHeader
+				}
+			}
+			if between := inHeader && at == edge-recordHeader; between != (s.head == 0 && s.left == 0) {
+				t.Fatalf("at %d: head %d, left %d", at, s.head, s.left)
+			}
+		}
+		if at != len(raw) {
+			t.Fatalf("%d of %d bytes", at, len(raw))
+		}
+	})
+}
+
+func BenchmarkTinyChunks(b *testing.B) {
+	raw := []byte(strings.Repeat("1\r\nx\r\n", 1<<20) + "0\r\n\r\n")
+	b.SetBytes(int64(len(raw)))
+	for b.Loop() {
+		if body, _, _, err := decode(raw, len(raw), heldBody); err != nil || len(body) != 1<<20 {
+			b.Fatal(len(body), err)
+		}
 	}
 }

@@ -276,8 +276,8 @@ func onlyChunked(value []byte) *fault.Error {
 	return errCodingTwice
 }
 
-// readConnection sets Close and drops the fields that Connection names (RFC
-// 9110 section 7.6.1).
+// readConnection sets Close, and nominates and drops the fields that
+// Connection names (RFC 9110 section 7.6.1).
 func readConnection(h *exchange.Head) *fault.Error {
 	closes, keeps, named := false, false, 0
 	for i := range h.Fields {
@@ -301,8 +301,8 @@ func readConnection(h *exchange.Head) *fault.Error {
 					return errNamed
 				}
 				for j := range h.Fields {
-					if equalFold(h.Fields[j].Name, name) {
-						h.Fields[j].Drop = true
+					if f := &h.Fields[j]; equalFold(f.Name, name) {
+						f.Drop, f.Nominated = true, true
 					}
 				}
 			}

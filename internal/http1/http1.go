@@ -17,6 +17,11 @@ import "time"
 
 // Limits bound what a client may do. A zero field means its default, never
 // "unlimited".
+//
+// A request body that takes longer than BodyTimeout in all must come at 500
+// bytes a second on average, or be refused with request_timeout. Only time in
+// which the body was waited for counts, to a tenth of a second; bytes are
+// those on the connection, decrypted, with the framing of chunks.
 type Limits struct {
 	HeaderSize    int           // bytes of a request head; default 16 KiB, at most 32 KiB
 	Headers       int           // fields of a request head; default 100, at most 1000

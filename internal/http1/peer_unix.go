@@ -10,14 +10,12 @@ import (
 )
 
 // peer asks the system about the other end of a TCP connection, without
-// reading from it. Its zero value knows nothing.
+// reading from it. Its zero value knows nothing. It is used by one goroutine
+// at a time.
 type peer struct {
-	raw    syscall.RawConn
-	poll   [1]unix.PollFd
-	look   func(fd uintptr)
-	events int16
-	found  int16
-	failed bool
+	raw             syscall.RawConn
+	isGone, isQuiet func(fd uintptr) // made once: a closure per question would be allocated
+	answer          bool
 }
 
 // watch makes p ask about c.
@@ -31,33 +29,25 @@ func (p *peer) watch(c net.Conn) {
 		return
 	}
 	p.raw = raw
-	p.look = func(fd uintptr) {
-		p.poll[0] = unix.PollFd{Fd: int32(fd), Events: p.events}
-		_, err := unix.Poll(p.poll[:], 0)
-		p.found, p.failed = p.poll[0].Revents, err != nil && err != unix.EINTR
+	p.isGone = func(fd uintptr) {
+		poll := [1]unix.PollFd{{Fd: int32(fd), Events: hangUp}}
+		_, err := unix.Poll(poll[:], 0)
+		p.answer = err == nil && poll[0].Revents&(hangUp|unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
 	}
+	p.isQuiet = func(fd uintptr) { p.answer = nothingCame(fd) }
 }
 
-func (p *peer) ask(events int16) (found int16, ok bool) {
+func (p *peer) ask(question func(fd uintptr)) bool {
 	if p.raw == nil {
-		return 0, false
+		return false
 	}
-	p.events = events
-	if err := p.raw.Control(p.look); err != nil || p.failed {
-		return 0, false
-	}
-	return p.found, true
+	p.answer = false
+	return p.raw.Control(question) == nil && p.answer
 }
 
 // gone reports whether the other end has closed or reset the connection.
-func (p *peer) gone() bool {
-	found, ok := p.ask(hangUp)
-	return ok && found&(hangUp|unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
-}
+func (p *peer) gone() bool { return p.ask(p.isGone) }
 
 // quiet reports whether the connection is open and nothing has arrived on it:
 // whatever arrives between two exchanges is no answer to the next.
-func (p *peer) quiet() bool {
-	found, ok := p.ask(unix.POLLIN | hangUp)
-	return ok && found == 0
-}
+func (p *peer) quiet() bool { return p.ask(p.isQuiet) }

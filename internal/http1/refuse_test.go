@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/http1"
 )
@@ -260,5 +261,35 @@ func TestConnectionOptionsDoNotGoOn(t *testing.T) {
 	}
 	if res.Header.Get("X-Own") != "" || res.Header.Get("Keep-Alive") != "" || res.Header.Get("Connection") != "" {
 		t.Errorf("the client saw %v", res.Header)
+	}
+}
+
+// Whoever reads a field must be able to tell that its sender had it removed
+// before the next hop.
+func TestFieldsThatConnectionNamesAreMarked(t *testing.T) {
+	t.Parallel()
+	marked := make(chan string, 1)
+	p := &proxy{refuse: func(x *exchange.Exchange) fault.Code {
+		var names []string
+		for _, f := range x.Req.Fields {
+			if f.Nominated {
+				names = append(names, fmt.Sprint(string(f.Name), f.Drop))
+			}
+		}
+		marked <- strings.Join(names, " ")
+		return fault.ScopeMissing
+	}}
+	r := start(t, p, "127.0.0.1:1", http1.Limits{})
+	c := r.dial(t)
+	for _, tt := range []struct{ fields, want string }{
+		{"Connection: close-not, X-Tenant\r\nX-Other: 1\r\nx-tenant: a\r\nX-TENANT: b\r\n", "x-tenanttrue X-TENANTtrue"},
+		{"X-Tenant: a\r\nConnection: keep-alive\r\nConnection: accept\r\nAccept: */*\r\n", "Accepttrue"},
+		{"X-Tenant: a\r\nUpgrade: h2c\r\n", ""},
+	} {
+		c.send("GET / HTTP/1.1\r\n" + h + tt.fields + "\r\n")
+		c.response("GET")
+		if got := <-marked; got != tt.want {
+			t.Errorf("%q: marked %q; want %q", tt.fields, got, tt.want)
+		}
 	}
 }

@@ -16,8 +16,13 @@ var (
 	errBodyInterrupted = fault.New(fault.ClientGone, "the rest of the request body was given up")
 )
 
-// bodyProgress is how much of a request body must come within BodyTimeout.
-const bodyProgress = 1 << 10
+// bodyProgress is how much of a request body must come within BodyTimeout,
+// bodyRate how much must come in a second, on average, of a body that takes
+// longer in all.
+const (
+	bodyProgress = 1 << 10
+	bodyRate     = 500
+)
 
 var continueResponse = []byte("HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -34,8 +39,34 @@ type requestBody struct {
 	whole []byte // the body, once Replay was asked for it
 	given int    // how much of whole was read
 
-	patience time.Duration // left to wait for the next KiB
-	recent   int           // bytes of that KiB
+	pace pace
+}
+
+// pace is how fast a body comes. What it measures is the time spent waiting
+// for the client, in the sweeper's ticks: a reader that rests charges nobody.
+type pace struct {
+	waited time.Duration // for all that came
+	came   int64         // bytes, framing included
+	since  time.Duration // waited for what came of the next KiB
+	recent int           // bytes of that KiB
+}
+
+// patience returns how long the next bytes may take, nothing if the body is
+// too slow already. grace is BodyTimeout.
+func (p *pace) patience(grace time.Duration) time.Duration {
+	const most = 1 << 40 // bytes that buy time, below the overflow
+	all := max(grace, time.Duration(min(p.came, most))*(time.Second/bodyRate))
+	return min(grace-p.since, all-p.waited)
+}
+
+// add counts n bytes that came after waiting for so long.
+func (p *pace) add(n int, waited time.Duration) {
+	p.waited += waited
+	p.came += int64(n)
+	p.since += waited
+	if p.recent += n; p.recent >= bodyProgress {
+		p.recent, p.since = 0, 0
+	}
 }
 
 func (b *requestBody) begin(f framing, length int64) {
@@ -43,7 +74,7 @@ func (b *requestBody) begin(f framing, length int64) {
 	b.taken, b.whole, b.given = false, nil, 0
 	b.interrupted.Store(false)
 	b.complete.Store(f == noBody)
-	b.patience, b.recent = 0, 0
+	b.pace = pace{}
 }
 
 // Read implements exchange.Body. Its errors are *fault.Error.

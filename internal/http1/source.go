@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"net"
 	"sync"
 
 	"github.com/warder-gateway/warder/internal/fault"
@@ -63,7 +62,6 @@ var errCut = errors.New("the connection ended inside a message")
 // source reads messages from a connection. Views into its buffer stay valid
 // until the message is released.
 type source struct {
-	conn net.Conn
 	bufs *buffers
 	buf  []byte // nil while nothing is buffered and nobody reads
 	r, w int    // what was read from conn and not taken yet is buf[r:w]

@@ -1,6 +1,8 @@
 package http1
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -20,6 +22,7 @@ var (
 	errSwitched   = fault.New(fault.ResponseMalformed, "101 without an upgrade being asked for")
 	errInterim    = fault.New(fault.ResponseMalformed, "more than 8 interim responses")
 	errNoContent  = fault.New(fault.ResponseMalformed, "204 with Transfer-Encoding or a length")
+	errLoud       = errors.New("the connection has ended, or something arrived on it unasked")
 	errBodyEnd    = fault.New(fault.RequestMalformed, "the request body ended early")
 )
 
@@ -29,9 +32,12 @@ var (
 type upstreamConn struct {
 	pool      *Pool
 	conn      net.Conn
-	raw       net.Conn // conn without TLS
+	raw       net.Conn  // conn without TLS
+	tls       *tls.Conn // conn, if it is one
+	records   *records  // between raw and tls
 	peer      peer
-	index     int // the sweeper's
+	asker     asker // of plain TCP
+	index     int   // the sweeper's
 	idleSince int64
 	reused    bool // it has served an exchange before
 	last      bool // the upstream will close it after this response
@@ -49,12 +55,28 @@ type upstreamConn struct {
 	cause    atomic.Pointer[fault.Error] // why it was cut
 }
 
-func newUpstreamConn(p *Pool, c, raw net.Conn) *upstreamConn {
-	u := &upstreamConn{pool: p, conn: c, raw: raw}
-	u.peer.watch(raw)
-	u.src = source{conn: c, bufs: &p.bufs, read: u.read}
+func newUpstreamConn(p *Pool, c net.Conn) *upstreamConn {
+	u := &upstreamConn{pool: p, conn: c, raw: c}
+	u.peer.watch(c)
+	if p.cfg.TLS == nil {
+		u.asker.watch(c, &p.bufs)
+	}
+	u.src = source{bufs: &p.bufs, read: u.read}
 	u.body.u, u.pump.u = u, u
 	return u
+}
+
+// secure makes the connection one of TLS.
+func (u *upstreamConn) secure(ctx context.Context, cfg *tls.Config) error {
+	u.records = &records{Conn: u.raw, bufs: &u.pool.bufs}
+	u.tls = tls.Client(u.records, cfg)
+	u.conn = u.tls
+	return u.tls.HandshakeContext(ctx)
+}
+
+// drained reports whether nothing that came from the socket is left unread.
+func (u *upstreamConn) drained() bool {
+	return len(u.src.buffered()) == 0 && (u.tls == nil || u.records.drained(u.tls))
 }
 
 func (u *upstreamConn) place() *int { return &u.index }
@@ -86,6 +108,9 @@ func (u *upstreamConn) close() {
 	u.pool.sweeper.remove(u)
 	u.src.r = u.src.w
 	u.src.release()
+	if u.records != nil {
+		u.records.release()
+	}
 	u.raw.Close()
 }
 
@@ -97,29 +122,40 @@ func (u *upstreamConn) failure(otherwise *fault.Error, err error) error {
 	return otherwise.Because(err)
 }
 
+// ending says how far a failed exchange had come.
+type ending uint8
+
+const (
+	begun      ending = iota // too far to be tried again, or not failed
+	unsent                   // no byte was written over a reused connection
+	unanswered               // a reused connection ended before a byte came
+)
+
 // exchange sends the request and reads the response head. On an error the
-// connection is closed. stale says that the request may be sent again.
-func (u *upstreamConn) exchange(x *exchange.Exchange, t Timeouts, target Target, body *outgoing, again bool) (stale bool, err error) {
+// connection is closed.
+func (u *upstreamConn) exchange(x *exchange.Exchange, t Timeouts, target Target, body *outgoing) (end ending, err error) {
 	u.x, u.idleTime = x, t.Idle
 	if cause := x.Attach(u); cause != nil {
 		u.close()
-		return false, causeFault(cause)
+		return begun, causeFault(cause)
 	}
-	stale, err = u.try(t, target, body, again)
+	end, err = u.try(t, target, body)
 	if err != nil {
-		stale = stale && u.cause.Load() == nil
+		if u.cause.Load() != nil {
+			end = begun
+		}
 		u.end(errShort)
 		u.pump.join()
 		x.Detach()
 		u.x = nil
 		u.close()
-		return stale, err
+		return end, err
 	}
 	x.RespBody = &u.body
-	return false, nil
+	return begun, nil
 }
 
-func (u *upstreamConn) try(t Timeouts, target Target, body *outgoing, again bool) (stale bool, err error) {
+func (u *upstreamConn) try(t Timeouts, target Target, body *outgoing) (ending, error) {
 	clock := u.pool.sweeper
 	u.pump = pump{u: u}
 	if t.Total > 0 {
@@ -131,29 +167,62 @@ func (u *upstreamConn) try(t Timeouts, target Target, body *outgoing, again bool
 	defer u.pool.bufs.put(out)
 	head, err := appendRequest(out[:0], u.x, target, u.pool.cfg.Address, body.length)
 	if err != nil {
-		return false, err
+		return begun, err
 	}
 	if body.held {
 		head = append(head, body.data...)
 	}
-	n, werr := u.write(head)
-	u.pump.whole = body.held && werr == nil
-	switch {
-	case werr != nil && n == 0 && u.reused:
-		return true, u.failure(errNoResponse, werr)
-	case werr != nil:
-		// An upstream that refuses early may have answered and closed.
-		u.awaiting.arm(clock.in(t.FirstByte))
-	case body.held:
-		u.awaiting.arm(clock.in(t.FirstByte))
-	default:
+	sent, werr := u.send(head, body.held, t.FirstByte)
+	if werr != nil && sent == 0 && u.reused {
+		return unsent, u.failure(errNoResponse, werr)
+	}
+	if body.held || werr != nil { // an upstream that refuses early may have answered and closed
+		u.pump.whole = werr == nil
+	} else {
 		if err := u.x.ReqBody.Continue(); err != nil {
-			return false, bodyFault(u.x, err)
+			return begun, bodyFault(u.x, err)
 		}
 		u.pump.start(u.x.ReqBody, body.length, t.FirstByte)
 	}
-	silent, err := u.readHead()
-	return silent && u.reused && again, err
+	if silent, err := u.readHead(); err != nil {
+		if silent && u.reused {
+			return unanswered, err
+		}
+		return begun, err
+	}
+	return begun, nil
+}
+
+// send sends p, and begins the wait for the response head if p is the whole
+// request. sent is 0 if surely nothing was sent. Nothing is sent over a reused
+// connection that has ended or on which something has arrived: whatever came
+// unasked would be taken for the answer to this request.
+func (u *upstreamConn) send(p []byte, whole bool, firstByte time.Duration) (sent int, err error) {
+	clock := u.pool.sweeper
+	if whole && u.asker.can() {
+		u.awaiting.arm(clock.in(firstByte))
+		var loud bool
+		var n int
+		sent, loud, u.src.buf, n = u.asker.ask(p, u.reused)
+		u.src.r, u.src.w = 0, n
+		switch {
+		case loud && u.reused:
+			return 0, errLoud
+		case n > 0:
+			u.x.UpFirst = time.Now()
+		}
+		if sent == len(p) {
+			return sent, nil
+		}
+		u.awaiting.off() // not all is sent
+	} else if u.reused && !u.peer.quiet() {
+		return 0, errLoud
+	}
+	n, err := u.write(p[sent:])
+	if sent += n; whole || err != nil {
+		u.awaiting.arm(clock.in(firstByte))
+	}
+	return sent, err
 }
 
 // write sends p. n is 0 if surely nothing was sent.
@@ -287,7 +356,7 @@ func (b *responseBody) Close() {
 	}
 	sent := u.pump.join()
 	u.x.Detach()
-	keep := whole && sent && !u.last && b.reader.framing != byClose && len(u.src.buffered()) == 0
+	keep := whole && sent && !u.last && b.reader.framing != byClose && u.drained()
 	stamps := u.total.off() && u.writing.off() && u.awaiting.off() && u.reading.off()
 	u.x = nil
 	if !keep || !stamps || u.cause.Load() != nil {

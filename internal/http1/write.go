@@ -31,10 +31,11 @@ func appendFields(b []byte, h *exchange.Head, e *exchange.Edits) ([]byte, error)
 	}
 	for i := range edits {
 		name, value, ok := e.At(i)
-		if !ok || ours(exchange.IdentifyString(name)) {
+		id := e.ID(i)
+		if !ok || ours(id) {
 			continue
 		}
-		if !tokenString(name) || !allValue(value) {
+		if id == exchange.HeaderOther && !tokenString(name) || !allValue(value) {
 			return b, errEdit
 		}
 		b = append(b, name...)
@@ -135,7 +136,7 @@ func appendStatusLine(b []byte, status int) []byte {
 func hasDate(h *exchange.Head, e *exchange.Edits) bool {
 	if e != nil {
 		for i := range e.Len() {
-			if name, _, ok := e.At(i); ok && exchange.IdentifyString(name) == exchange.HeaderDate {
+			if _, _, ok := e.At(i); ok && e.ID(i) == exchange.HeaderDate {
 				return true
 			}
 		}
