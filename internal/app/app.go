@@ -68,6 +68,7 @@ type app struct {
 	records  *events.Recorder
 	outputs  *outputs
 	live     *snapshot.Live
+	counters *counters.Memory
 	gateway  *gateway.Gateway
 	control  *control.Control
 	state    *State
@@ -99,14 +100,14 @@ func start(o Options) (_ *app, err error) {
 	a.metrics = telemetry.NewMetrics(o.Version, codes())
 	a.records = events.NewRecorder(a.metrics)
 	a.records.Redirect(a.outputs)
-	count := counters.NewMemory(counters.DefaultBuckets)
+	a.counters = counters.NewMemory(counters.DefaultBuckets)
 	defer func() {
 		if err != nil {
 			a.closeAll()
 		}
 	}()
 	a.gateway = gateway.New(gateway.Config{
-		Live: a.live, Counters: count, Records: a.records, Unrouted: a.metrics.Route(""), Log: a.log, Now: time.Now,
+		Live: a.live, Counters: a.counters, Records: a.records, Unrouted: a.metrics.Route(""), Log: a.log, Now: time.Now,
 	})
 	defer func() {
 		if err != nil {
@@ -116,7 +117,7 @@ func start(o Options) (_ *app, err error) {
 		}
 	}()
 	compiler := NewCompiler(a.metrics, a.verdicts, a.log, a.state.Path(signerFile))
-	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareAdmin(count), a.prepareLog, a.prepareGateway)
+	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareAdmin, a.prepareLog, a.prepareGateway)
 	a.observe()
 	if err = a.control.Load(); err != nil {
 		return nil, err
@@ -232,55 +233,58 @@ func (a *app) prepareGateway(next *snapshot.Snapshot, doc *config.Document) (com
 	}
 	return func() {
 		serve()
+		for _, l := range next.Listeners {
+			if l.Exposed {
+				a.log.Warn("this listener is plain and other machines reach it: it serves public routes only", "listener", l.Name, "address", l.Address)
+			}
+		}
 		a.drain.Store(&doc.Drain)
 		a.open.Store(doc.Admin.Metrics == "open")
 	}, abort, nil
 }
 
 // prepareAdmin binds the admin and health surfaces at the first load.
-func (a *app) prepareAdmin(count counters.Counters) control.Prepare {
-	return func(_ *snapshot.Snapshot, doc *config.Document) (commit, abort func(), err error) {
-		nothing := func() {}
-		if a.admin != nil {
-			health := ""
-			if a.health != nil {
-				health = a.health.address
-			}
-			if string(doc.Admin.Address) != a.admin.address || healthAddress(doc) != health {
-				return nil, nil, errors.New("admin.address and health.address cannot change while the gateway runs; restart it")
-			}
-			return nothing, nothing, nil
+func (a *app) prepareAdmin(_ *snapshot.Snapshot, doc *config.Document) (commit, abort func(), err error) {
+	nothing := func() {}
+	if a.admin != nil {
+		health := ""
+		if a.health != nil {
+			health = a.health.address
 		}
-		handler := admin.Handler(admin.Config{
-			Address: string(doc.Admin.Address), TokenDigest: a.digest,
-			Metrics: a.metrics.Handler(), MetricsOpen: a.open.Load,
-			Ready: a.isReady, Status: a.control.Status,
-			Explainer: &explainer{a.live, a.records, count}, Log: a.log,
-		})
-		adm, err := listen("admin", string(doc.Admin.Address), admin.Server(handler, a.log))
-		if err != nil {
+		if string(doc.Admin.Address) != a.admin.address || healthAddress(doc) != health {
+			return nil, nil, errors.New("admin.address and health.address cannot change while the gateway runs; restart it")
+		}
+		return nothing, nothing, nil
+	}
+	handler := admin.Handler(admin.Config{
+		Address: string(doc.Admin.Address), TokenDigest: a.digest,
+		Metrics: a.metrics.Handler(), MetricsOpen: a.open.Load,
+		Ready: a.isReady, Status: a.control.Status,
+		Explainer: &explainer{a.live, a.records, a.counters}, Log: a.log,
+	})
+	adm, err := listen("admin", string(doc.Admin.Address), admin.Server(handler, a.log))
+	if err != nil {
+		return nil, nil, err
+	}
+	var health *surface
+	if at := healthAddress(doc); at != "" {
+		if health, err = listen("health", at, admin.Server(admin.Health(a.isReady), a.log)); err != nil {
+			adm.close()
 			return nil, nil, err
 		}
-		var health *surface
-		if at := healthAddress(doc); at != "" {
-			if health, err = listen("health", at, admin.Server(admin.Health(a.isReady), a.log)); err != nil {
-				adm.close()
-				return nil, nil, err
-			}
-		}
-		return func() {
-				a.admin, a.health = adm, health
-				adm.start()
-				if health != nil {
-					health.start()
-				}
-			}, func() {
-				adm.close()
-				if health != nil {
-					health.close()
-				}
-			}, nil
 	}
+	return func() {
+			a.admin, a.health = adm, health
+			adm.start()
+			if health != nil {
+				health.start()
+			}
+		}, func() {
+			adm.close()
+			if health != nil {
+				health.close()
+			}
+		}, nil
 }
 
 func healthAddress(doc *config.Document) string {

@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"time"
@@ -64,7 +65,12 @@ func (e *explainer) Judge(q admin.Question) (*events.Explanation, error) {
 		return nil, errors.New("the gateway is shutting down")
 	}
 	defer snap.Release()
-	x := &exchange.Exchange{Start: time.Now(), Client: from, Conn: &exchange.Conn{Listener: "explain"}}
+	secure := strings.HasPrefix(q.URL, "https:")
+	l := snap.ListenerFor(secure, portOf(&head, secure))
+	if l == nil {
+		return nil, fmt.Errorf("no listener takes %s, or it cannot be told which: name the port of one in the URL", q.URL)
+	}
+	x := &exchange.Exchange{Start: time.Now(), Client: from, Secure: secure, Conn: &exchange.Conn{Listener: l.Name, Exposed: l.Exposed}}
 	x.Req = head
 	code := fault.None
 	if f := http1.Accept(&x.Req); f != nil {
@@ -78,6 +84,18 @@ func (e *explainer) Judge(q admin.Question) (*events.Explanation, error) {
 	out := events.Explain(&rec)
 	out.MadeUp, out.ID = true, ""
 	return out, nil
+}
+
+// portOf returns the port that a question names, or the usual one.
+func portOf(h *exchange.Head, secure bool) string {
+	host, _ := h.GetName("host")
+	if _, port, err := net.SplitHostPort(string(host)); err == nil {
+		return port
+	}
+	if secure {
+		return "443"
+	}
+	return "80"
 }
 
 // compose makes a request head of a question. The URL is cut by hand: a
@@ -98,7 +116,7 @@ func compose(h *exchange.Head, q admin.Question) error {
 	}
 	h.Method, h.Target, h.Major, h.Minor = []byte(q.Method), []byte(target), 1, 1
 	add := func(name, value string) {
-		h.Fields = append(h.Fields, exchange.Field{Name: []byte(name), Value: []byte(value)})
+		h.Fields = append(h.Fields, exchange.Field{Name: []byte(name), Value: []byte(value), ID: exchange.IdentifyString(name)})
 	}
 	add("Host", host)
 	for _, line := range q.Headers {

@@ -23,6 +23,7 @@ func (a *app) observe() {
 	m.Gauge(telemetry.ActiveConnections, func() float64 { return float64(a.gateway.Connections()) })
 	m.Counter(telemetry.TokenCacheHits, func() float64 { return float64(a.verdicts.Counts().Hits) })
 	m.Counter(telemetry.TokenCacheMisses, func() float64 { return float64(a.verdicts.Counts().Misses) })
+	m.Counter(telemetry.BucketsForgotten, func() float64 { return float64(a.counters.Forgotten()) })
 	m.Issuers(a.issuerKeys)
 }
 

@@ -52,6 +52,7 @@ type outputFlag struct {
 // adminFlags say how to reach a running gateway.
 type adminFlags struct {
 	Admin     string `default:"http://127.0.0.1:8901" env:"WARDER_ADMIN" help:"URL of the gateway's admin surface." placeholder:"URL"`
+	State     string `default:"${state}" help:"State folder of the gateway, where its admin token is." placeholder:"DIR"`
 	TokenFile string `env:"WARDER_TOKEN_FILE" help:"File that holds the admin token; default: admin.token in the state folder." placeholder:"FILE"`
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -112,7 +113,7 @@ func printExplanation(w io.Writer, x *events.Explanation) {
 		fmt.Fprintf(tw, "  %s\t%s\t%s\t%s\n", s.Outcome, s.Phase, s.Name, s.Saw)
 	}
 	tw.Flush()
-	if x.Reason != "" {
+	if x.Reason != "" && !slices.ContainsFunc(x.Steps, func(s events.ExplanationStep) bool { return strings.Contains(s.Saw, x.Reason) }) {
 		fmt.Fprintf(w, "       why:  %s\n", x.Reason)
 	}
 	if x.Target != "" {
@@ -137,11 +138,11 @@ func (f *adminFlags) client() (*adminClient, error) {
 	}
 	path := f.TokenFile
 	if path == "" {
-		path = filepath.Join(app.DefaultState(), app.TokenFile)
+		path = filepath.Join(f.State, app.TokenFile)
 	}
 	token, err := app.ReadToken(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("there is no admin token at %s; name the gateway's with --token-file", path)
+		return nil, fmt.Errorf("there is no admin token at %s; name the folder the gateway keeps its state in with --state, or the file with --token-file", path)
 	} else if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@ type checker struct {
 func checkDocument(doc *Document, d *decoder) {
 	c := checker{doc, d}
 	c.addresses()
+	c.accessLog(&doc.Log.Access)
 	for i := range doc.Listeners {
 		c.guard(&doc.Listeners[i].Limits, under(item("listeners", i), "limits"))
 	}
@@ -64,6 +65,12 @@ func (c *checker) duration(path string, v scalar.Duration, least, most time.Dura
 func (c *checker) number(path string, v, least, most int64) {
 	if v < least || v > most {
 		c.complain(path, fmt.Sprintf("%d is not between %d and %d", v, least, most), "")
+	}
+}
+
+func (c *checker) accessLog(l *AccessLog) {
+	if len(l.To) == 0 {
+		c.complain("log.access.to", "an empty list would lose every record", "name stdout or a file")
 	}
 }
 

@@ -72,6 +72,23 @@ func explainStep(s *exchange.Step, legend *exchange.Legend) ExplanationStep {
 	return ExplanationStep{Outcome: s.Outcome.String(), Phase: check.Phase, Name: check.Name, Saw: strings.Join(saw, " · ")}
 }
 
+// reason is why a request was refused, in a line: what was noted for it, or
+// else what the check that refused had to say.
+func reason(r *Record) string {
+	if r.Reason != "" || !r.Refused() || r.Trail == nil {
+		return r.Reason
+	}
+	steps := r.Trail.Steps()
+	if len(steps) == 0 {
+		return ""
+	}
+	last := &steps[len(steps)-1]
+	if last.Outcome == exchange.Passed {
+		return ""
+	}
+	return explainStep(last, r.Legend).Saw
+}
+
 // operand puts what a check saw into words.
 func operand(o exchange.Operand) string {
 	if o.Name == "expiresIn" {

@@ -50,7 +50,7 @@ func appendLine(b []byte, r *Record) []byte {
 		b = text(b, `,"`+telemetry.FieldCode+`":`, r.Code.String(), limitShort)
 		b = text(b, `,"`+telemetry.FieldPublicCode+`":`, r.Code.Public().String(), limitShort)
 	}
-	b = text(b, `,"`+telemetry.FieldReason+`":`, r.Reason, limitReason)
+	b = text(b, `,"`+telemetry.FieldReason+`":`, reason(r), limitReason)
 	if id := r.Identity; id != nil {
 		b = text(b, `,"`+telemetry.FieldAuth+`":`, id.Method, limitShort)
 		b = text(b, `,"`+telemetry.FieldIssuer+`":`, id.Issuer, limitName)

@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,6 +44,7 @@ type Gateway struct {
 
 	mu        sync.Mutex
 	listeners map[string]*listener // by address as written
+	leaving   []*listener          // no longer configured; their last exchanges go on
 	h2        *http2Server
 }
 
@@ -119,6 +122,7 @@ func (g *Gateway) commit(next *snapshot.Snapshot, fresh map[string]*listener) {
 	for address, l := range g.listeners {
 		if !wanted[address] {
 			delete(g.listeners, address)
+			g.leaving = append(g.leaving, l)
 			l.stop()
 			g.h2.end(l)
 		}
@@ -142,10 +146,17 @@ func (g *Gateway) Connections() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n := 0
-	for _, l := range g.listeners {
+	for _, l := range g.all() {
 		n += int(l.open.Load())
 	}
 	return n
+}
+
+// all returns every listener that has connections or may get some. g.mu is
+// held.
+func (g *Gateway) all() []*listener {
+	g.leaving = slices.DeleteFunc(g.leaving, func(l *listener) bool { return l.open.Load() == 0 })
+	return slices.AppendSeq(slices.Clone(g.leaving), maps.Values(g.listeners))
 }
 
 // Drain ends service gently: no new connections, every answer closes its
@@ -153,9 +164,8 @@ func (g *Gateway) Connections() int {
 // over or ctx ends, in which case what still runs is cut.
 func (g *Gateway) Drain(ctx context.Context) error {
 	g.mu.Lock()
-	all := make([]*listener, 0, len(g.listeners))
+	all := g.all()
 	for _, l := range g.listeners {
-		all = append(all, l)
 		l.stop()
 	}
 	clear(g.listeners)

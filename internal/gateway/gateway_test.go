@@ -453,3 +453,92 @@ func TestSlowPeersOverHTTP2AreCutOff(t *testing.T) {
 	defer resp.Body.Close() // of which not a byte is read
 	<-over
 }
+
+// net/http answers nothing on its own: every request has a record and an id.
+func TestHTTP2HasNoDoorOfItsOwn(t *testing.T) {
+	t.Parallel()
+	words, client := certificate(t)
+	h := newHouse(t, nil)
+	routes := backend(t, func(w http.ResponseWriter, _ *http.Request) { w.Header()["Content-Type"] = nil })
+	if err := h.load(through(`{ name: one, address: "127.0.0.1:0"`+words+` }`, routes)); err != nil {
+		t.Fatal(err)
+	}
+	address := h.Addresses()["one"]
+	req, _ := http.NewRequest("OPTIONS", "https://"+address+"/", nil)
+	req.URL.Opaque = "*"
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	id, _ := exchange.ParseRequestID(resp.Header.Get("X-Request-Id"))
+	if _, ok := h.records.Find(id); resp.StatusCode != 404 || !ok {
+		t.Errorf("OPTIONS *: %d, recorded %v", resp.StatusCode, ok)
+	}
+	if resp, err = client.Get("https://" + address + "/x"); err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if types, there := resp.Header["Content-Type"]; there {
+		t.Errorf("an answer without Content-Type got one by guessing: %q", types)
+	}
+}
+
+// An exchange on a listener that a reload removed is still ours to finish.
+func TestDrainWaitsForListenersThatAreGone(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, nil)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	routes := backend(t, func(http.ResponseWriter, *http.Request) { close(asked); <-answer })
+	if err := h.load(through(`{ name: old, address: "127.0.0.1:0" }`, routes)); err != nil {
+		t.Fatal(err)
+	}
+	c := dial(t, h.Addresses()["old"])
+	c.send("GET", "/x")
+	<-asked
+	if err := h.load(through(`{ name: new, address: "127.0.0.2:0" }`, routes)); err != nil {
+		t.Fatal(err)
+	}
+	if n := h.Connections(); n != 1 {
+		t.Errorf("%d connections are open, want 1", n)
+	}
+	drained := make(chan error)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		drained <- h.Drain(ctx)
+	}()
+	select {
+	case err := <-drained:
+		t.Fatalf("drained with a request in flight: %v", err)
+	case <-time.After(50 * time.Millisecond): // long enough to see the mistake; more would only be slower
+	}
+	close(answer)
+	if status, _, body := c.receive("GET"); status != 200 || body != "backend" {
+		t.Errorf("%d %q", status, body)
+	}
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+}
+
+// Connections that were made before a listener got its certificate do not go
+// on in the clear.
+func TestAListenerThatGetsTLSEndsItsPlainConnections(t *testing.T) {
+	t.Parallel()
+	words, _ := certificate(t)
+	h := newHouse(t, nil)
+	routes := backend(t, nil)
+	const free = `{ name: one, address: "127.0.0.1:0"`
+	if err := h.load(through(free+" }", routes)); err != nil {
+		t.Fatal(err)
+	}
+	c := dial(t, h.Addresses()["one"])
+	if status, header, _ := c.ask("GET", "/x"); status != 200 || header.Get("Connection") == "close" {
+		t.Fatal(status, header)
+	}
+	if err := h.load(through(free+words+" }", routes)); err != nil {
+		t.Fatal(err)
+	}
+	c.ended()
+}

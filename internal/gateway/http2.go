@@ -65,7 +65,9 @@ func newHTTP2Server(g *Gateway) *http2Server {
 			WriteByteTimeout:     http2Patience,
 		},
 		MaxHeaderBytes: http2Head,
-		ErrorLog:       slog.NewLogLogger(g.Log.Handler(), slog.LevelDebug),
+		// Every request is ours to answer and to record, OPTIONS * too.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(g.Log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			h, _ := s.infos.Load(c)
 			return context.WithValue(ctx, connKey{}, h)
@@ -248,8 +250,11 @@ type http2Sink struct {
 	control  *http.ResponseController
 	conn     *handed
 	patience time.Duration
+	headed   bool // the head was sent
 	aborted  bool
 }
+
+var errSinkOrder = fault.New(fault.InternalError, "a response was written out of order")
 
 // hurry gives the client its time for what is written next.
 func (s *http2Sink) hurry() { s.control.SetWriteDeadline(time.Now().Add(s.patience)) }
@@ -262,8 +267,15 @@ func (s *http2Sink) Interim(h *exchange.Head) error {
 }
 
 func (s *http2Sink) Head(h *exchange.Head, e *exchange.Edits, length int64, first []byte) error {
+	if s.headed || s.aborted {
+		return errSinkOrder
+	}
+	s.headed = true
 	s.hurry()
 	copyFields(s.w.Header(), h, e)
+	if len(s.w.Header()["Content-Type"]) == 0 {
+		s.w.Header()["Content-Type"] = nil // or net/http would guess one
+	}
 	if s.conn.ending.Load() {
 		s.w.Header().Set("Connection", "close") // net/http's way to send GOAWAY
 	}
@@ -281,6 +293,9 @@ func (s *http2Sink) Head(h *exchange.Head, e *exchange.Edits, length int64, firs
 }
 
 func (s *http2Sink) Write(p []byte, flush bool) error {
+	if !s.headed || s.aborted {
+		return errSinkOrder
+	}
 	s.hurry()
 	if _, err := s.w.Write(p); err != nil {
 		return err

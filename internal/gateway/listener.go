@@ -57,8 +57,11 @@ func (l *listener) apply(spec *snapshot.Listener) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	was := l.spec.Swap(spec)
-	if was != nil && was.Limits == spec.Limits {
+	if was != nil && was.Limits == spec.Limits && was.Security == spec.Security {
 		return
+	}
+	if was != nil && was.Security != spec.Security {
+		l.g.h2.end(l) // what was agreed on before holds no longer
 	}
 	l.old = slices.DeleteFunc(l.old, func(e *http1.Server) bool { return e.Active() == 0 })
 	if l.engine != nil {

@@ -126,8 +126,8 @@ func entry(section, name string) string {
 func (b *build) compile() {
 	local, err := b.Local(b.doc)
 	if err != nil {
-		b.complain("authorizationServer", err.Error(), "")
-		return
+		b.blameLocal(err)
+		local = Local{}
 	}
 	b.local = local
 	b.s.hasLocal = len(local.Routes) > 0
@@ -184,7 +184,10 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 		Upstream: b.upstreams[f.Upstream],
 		secured:  !f.Public,
 	}
-	for _, name := range f.Pass {
+	for i, name := range f.Pass {
+		if why := neverPasses(name); why != "" && !strings.EqualFold(name, "proxy-authorization") { // which is a credential
+			b.problems = append(b.problems, f.Node.Complain(fmt.Sprintf("pass[%d]", i), why, ""))
+		}
 		r.pass = append(r.pass, fold(name))
 	}
 	env := pipeline.Env{
@@ -311,6 +314,21 @@ func known(section, name string, names []string) string {
 		return meant
 	}
 	return section + " has " + strings.Join(names, ", ")
+}
+
+// blameLocal reports each problem of the authorization server at its place.
+func (b *build) blameLocal(err error) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, one := range joined.Unwrap() {
+			b.blameLocal(one)
+		}
+		return
+	}
+	path, text := "authorizationServer", err.Error()
+	if at := (*pipeline.Problem)(nil); errors.As(err, &at) {
+		path, text = strings.TrimSuffix(path+"."+at.Path, "."), at.Text
+	}
+	b.complain(path, text, "")
 }
 
 func (b *build) compileDirectory() {

@@ -161,6 +161,9 @@ routes:
 // that nothing behind us, reading the one we send, can see another request.
 func decidesAlike(t *testing.T, s *snapshot.Snapshot, path string) {
 	t.Helper()
+	if path == "*" { // no path at all: OPTIONS * is of no route
+		return
+	}
 	x := newExchange("GET", "x", path)
 	r, v := s.Decide(x, world())
 	normal, _, bad := exchange.NormalizePath([]byte(path), func(n int) []byte { return make([]byte, n) })
@@ -263,5 +266,47 @@ routes:
 	x.Req.Fields = append(x.Req.Fields, exchange.Field{Name: []byte("X-Other"), Value: []byte("1"), Nominated: true})
 	if r, v := s.Decide(x, world()); !v.Passed() || r.Labels.Name != "plain" {
 		t.Errorf("Connection: X-Other: %v", v.Code())
+	}
+}
+
+// Credentials must not cross a network readable: over a plain listener that
+// other machines reach, only public routes are served.
+func TestTransportInsecure(t *testing.T) {
+	t.Parallel()
+	c := newCompiler()
+	c.Local = local
+	s := compile(t, c, `listeners: [{ name: far, address: "0.0.0.0:0", tls: none }, { name: near, address: "127.0.0.1:1" }]
+consumers: { c: { apiKeys: [{ hash: "sha256:abababababababababababababababababababababababababababababababab" }] } }
+`+upstreams+`routes:
+  - { name: open, path: /open, upstream: b, auth: none }
+  - { name: key, path: /key, upstream: b, auth: { apiKey: true } }
+`)
+	if !s.Listeners[0].Exposed || s.Listeners[1].Exposed {
+		t.Fatalf("exposed: %v, %v", s.Listeners[0].Exposed, s.Listeners[1].Exposed)
+	}
+	for _, c := range []struct {
+		host, path string
+		exposed    bool
+		want       fault.Code
+	}{
+		{"x", "/open", true, fault.None},
+		{"x", "/key", true, fault.TransportInsecure},
+		{"x", "/key", false, fault.CredentialMissing},
+		{"auth.example.com", "/auth/token", true, fault.TransportInsecure},
+	} {
+		x := newExchange("GET", c.host, c.path)
+		if c.path == "/auth/token" {
+			x.Req.Method = []byte("POST")
+		}
+		x.Conn = &exchange.Conn{Exposed: c.exposed}
+		if _, v := s.Decide(x, world()); v.Code() != c.want {
+			t.Errorf("%s%s, exposed %v: %v, want %v", c.host, c.path, c.exposed, v.Code(), c.want)
+		}
+	}
+	if l := s.ListenerFor(false, "1"); l == nil || l.Name != "near" {
+		t.Errorf("port 1 is listener %v", l)
+	}
+	if l := s.ListenerFor(false, "99"); l != nil {
+		t.Errorf("port 99 could be either listener, but is %s", l.Name)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/warder-gateway/warder/internal/config"
+	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/http1"
 	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/pipeline"
@@ -45,6 +46,7 @@ func (b *build) compileListeners() {
 		}
 		if l.TLS != nil && !l.TLS.None {
 			spec.TLS = b.serverTLS(path+".tls", l.TLS)
+			spec.Security = securityOf(spec.TLS)
 		}
 		b.s.Listeners = append(b.s.Listeners, spec)
 	}
@@ -67,6 +69,17 @@ func (b *build) serverTLS(path string, t *config.ListenerTLS) *tls.Config {
 		c.Certificates = append(c.Certificates, cert)
 	}
 	return c
+}
+
+// securityOf makes a digest of a TLS configuration.
+func securityOf(c *tls.Config) string {
+	parts := []string{"tls", fmt.Sprint(c.MinVersion)}
+	for _, cert := range c.Certificates {
+		for _, der := range cert.Certificate {
+			parts = append(parts, string(der))
+		}
+	}
+	return poolKey(parts...)
 }
 
 func (b *build) keyPair(certFile, keyFile string) (tls.Certificate, error) {
@@ -111,8 +124,14 @@ func (b *build) compileIssuer(name string, i *config.Issuer) {
 	b.issuers[name] = out
 	b.s.Issuers = append(b.s.Issuers, out)
 	if own := b.local.Keys[i.Issuer]; own != nil {
+		if i.JWKSURI != "" || i.JWKSFile != "" || i.CAFile != "" {
+			b.complain(path, "is the authorization server of this gateway, whose keys are at hand: jwksUri, jwksFile and caFile have no use here", "remove them")
+		}
 		out.Keys = own
 		return
+	}
+	if i.JWKSFile != "" && i.CAFile != "" {
+		b.complain(path+".caFile", "has no use beside jwksFile: nothing is fetched", "remove one of the two")
 	}
 	cfg := keys.RemoteConfig{
 		Issuer: i.Issuer, JWKSURI: i.JWKSURI, JWKSFile: string(i.JWKSFile),
@@ -188,6 +207,12 @@ func compileTarget(raw string, client *tls.Config) (upstream.Target, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" {
 		return upstream.Target{}, errors.New("is no URL; write http://HOST:PORT or https://HOST:PORT")
+	}
+	if path := u.EscapedPath(); path != "" {
+		normal, uses, bad := exchange.NormalizePath([]byte(path), func(n int) []byte { return make([]byte, n) })
+		if bad != nil || uses != 0 || string(normal) != path {
+			return upstream.Target{}, errors.New("has a path that is not in normal form; write it without dot segments, empty segments and needless escapes")
+		}
 	}
 	t := upstream.Target{Name: raw, Host: u.Host, Address: u.Host, Prefix: strings.TrimSuffix(u.EscapedPath(), "/")}
 	port := "80"

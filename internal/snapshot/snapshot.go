@@ -9,6 +9,7 @@ package snapshot
 
 import (
 	"crypto/tls"
+	"net"
 	"net/http"
 	"sync/atomic"
 
@@ -45,6 +46,7 @@ type Listener struct {
 	Address     string
 	TLS         *tls.Config // nil: plain
 	Exposed     bool        // plain, and other machines can reach it
+	Security    string      // digest of what TLS is made of: connections end when it changes
 	Limits      http1.Limits
 	Connections int
 }
@@ -72,6 +74,32 @@ type Policy struct {
 	Check exchange.Check
 	From  string // "route", "api NAME" or "defaults"
 	phase int    // in which it is asked first
+}
+
+// ListenerFor returns the listener that would take requests over TLS, or plain
+// ones, at a port; nil when it cannot be told which. Where none speaks TLS,
+// something in front of us does.
+func (s *Snapshot) ListenerFor(secure bool, port string) *Listener {
+	var fit []*Listener
+	for _, l := range s.Listeners {
+		if (l.TLS != nil) == secure {
+			fit = append(fit, l)
+		}
+	}
+	if len(fit) == 0 {
+		fit = s.Listeners
+	}
+	alike := true
+	for _, l := range fit {
+		if _, at, _ := net.SplitHostPort(l.Address); at == port {
+			return l
+		}
+		alike = alike && l.Exposed == fit[0].Exposed
+	}
+	if len(fit) == 0 || !alike {
+		return nil
+	}
+	return fit[0]
 }
 
 // StripCredentials drops the fields that carry credentials and were not
@@ -103,7 +131,10 @@ var houseChecks = []exchange.Check{checkRoute: {Phase: "route"}, checkTransport:
 // response. The route is nil when none matched.
 func (s *Snapshot) Decide(x *exchange.Exchange, w *pipeline.World) (*Route, pipeline.Verdict) {
 	x.Trail.Begin(checkRoute)
-	path, uses, bad := exchange.NormalizePath(x.Req.Path, x.Alloc)
+	path, uses, bad := x.Req.Path, exchange.PathFeature(0), (*fault.Error)(nil)
+	if string(path) != "*" { // which is no path; OPTIONS alone may ask for it, and no route has it
+		path, uses, bad = exchange.NormalizePath(path, x.Alloc)
+	}
 	if bad != nil {
 		x.Reason = bad.Reason
 		return nil, s.unmatched(x, bad.Code, bad.Reason)

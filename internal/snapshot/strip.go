@@ -60,6 +60,23 @@ func (p pass) has(name []byte) bool {
 	return false
 }
 
+// neverPasses says why a field cannot be let through, whatever a route says.
+func neverPasses(name string) string {
+	id := exchange.IdentifyString(name)
+	switch {
+	case strings.Contains(name, "_"):
+		return "fields with an underscore never go on: many backends cannot tell them from the name with a dash"
+	case id.HopByHop() || id == exchange.HeaderContentLength || id == exchange.HeaderHost || id == exchange.HeaderExpect:
+		return "this field concerns one connection or message and is written anew"
+	}
+	switch id {
+	case exchange.HeaderXForwardedFor, exchange.HeaderXForwardedProto, exchange.HeaderXForwardedHost, exchange.HeaderVia,
+		exchange.HeaderRequestID, exchange.HeaderTraceparent, exchange.HeaderTracestate:
+		return "the gateway sets this field itself"
+	}
+	return ""
+}
+
 // fold brings a field name into the form in which names that backends may
 // take for each other are equal.
 func fold(name string) string {

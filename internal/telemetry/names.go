@@ -66,6 +66,7 @@ var (
 	TokenCacheHits    = Metric{"warder_token_cache_hits_total", "Tokens whose verdict was in memory."}
 	TokenCacheMisses  = Metric{"warder_token_cache_misses_total", "Tokens whose signature had to be verified."}
 	AccessLogLines    = Metric{"warder_access_log_lines_total", "Lines given to the access log."}
+	BucketsForgotten  = Metric{"warder_limit_buckets_forgotten_total", "Rate-limit buckets that were dropped to make room: a flood of callers, and a limit that may have leaked."}
 	AccessLogDropped  = Metric{"warder_access_log_dropped_total", "Lines the access log lost because its writer was too slow or failed."}
 )
 

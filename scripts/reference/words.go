@@ -162,7 +162,7 @@ var keyWords = map[string]words{
 	"Settings.timeout":      {"Laid over the upstream's, field by field.", "the upstream's"},
 	"Settings.body":         {"Bounds of request bodies.", ""},
 	"Settings.pathAllow":    {"What else a path may hold, each by its name: see [paths](../CONFIGURATION.md#paths).", "nothing"},
-	"Settings.pass":         {"Header fields of the caller that go on although they are normally removed, such as `X-Forwarded-Host`.", "none"},
+	"Settings.pass":         {"Header fields of the caller that go on although they are normally removed, such as `X-Original-URL`.", "none"},
 	"Settings.forwardToken": {"Whether a verified bearer token goes on to the upstream.", ""},
 
 	"Body.maxSize": {"Larger bodies are refused with 413.", ""},

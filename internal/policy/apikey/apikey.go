@@ -57,7 +57,7 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 	}
 	return pipeline.Parts{
 		Authenticate: &keys{header: header, directory: env.Directory},
-		Check:        exchange.Check{Phase: "authenticate", Name: "apiKey"},
+		Check:        exchange.Check{Phase: "authenticate", Name: "apiKey", Want: "a key in header " + header},
 		Challenge:    pipeline.Challenge{Scheme: "ApiKey", Params: fmt.Sprintf(`header="%s"`, header)},
 		Credentials:  []string{header},
 	}, nil
