@@ -6,6 +6,7 @@
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # How long make long runs each target.
 T           ?= 1m
+SOAK        ?= 3m
 # SKIPS=forbidden: a skipped test fails the run.
 SKIPS       ?= allowed
 FLAGS       := $(if $(filter forbidden,$(SKIPS)),-no-skips)
@@ -28,8 +29,9 @@ quick: ## unit and scenario tests, under 30 s warm
 test: deps ## every test short enough for CI; counts on the last line
 	go run ./scripts/testreport $(FLAGS) -race ./internal/... -- -count=1 -timeout=10m ./...
 
-long: ## every fuzz target for T (default 1m)
+long: deps ## by hand: every fuzz target for T (default 1m), a soak of SOAK (default 3m)
 	@scripts/fuzz $(T)
+	go test -tags long -run '^TestSoak$$' -count=1 -timeout 1h -v ./test/e2e -soak $(SOAK)
 
 check: format gen-clean tidy vet staticcheck arch ## all but the tests: formats, generated files, lint, house rules, docs
 

@@ -162,7 +162,11 @@ func startBackend(n int) (*http.Server, error) {
 		Addr: ln.Addr().String(), ReadHeaderTimeout: 5 * time.Second,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
-			json.NewEncoder(w).Encode(map[string]any{"backend": n, "method": r.Method, "path": r.URL.Path})
+			json.NewEncoder(w).Encode(struct {
+				Backend int    `json:"backend"`
+				Method  string `json:"method"`
+				Path    string `json:"path"`
+			}{n, r.Method, r.URL.Path})
 		}),
 	}
 	go srv.Serve(ln) // ends with Close
