@@ -50,6 +50,7 @@ var outside = map[string][]string{
 	"bench/*":            nil,
 	"test/harness":       nil,
 	"test/e2e":           {"test/harness"},
+	"test/wire":          {"test/harness"},
 }
 
 // forbidden are links that the layers would allow.

@@ -234,13 +234,25 @@ func (a *app) prepareGateway(next *snapshot.Snapshot, doc *config.Document) (com
 	return func() {
 		serve()
 		for _, l := range next.Listeners {
-			if l.Exposed {
-				a.log.Warn("this listener is plain and other machines reach it: it serves public routes only", "listener", l.Name, "address", l.Address)
-			}
+			a.warn(l)
 		}
 		a.drain.Store(&doc.Drain)
 		a.open.Store(doc.Admin.Metrics == "open")
 	}, abort, nil
+}
+
+// warn says what an operator should know of a listener.
+func (a *app) warn(l *snapshot.Listener) {
+	switch {
+	case !l.Exposed || l.Redirect:
+	case l.Front != nil:
+		a.log.Warn("this listener is plain and other machines reach it: it serves protected routes only where a trusted proxy says https", "listener", l.Name, "address", l.Address)
+	default:
+		a.log.Warn("this listener is plain and other machines reach it: it serves public routes only", "listener", l.Name, "address", l.Address)
+	}
+	for _, p := range l.Wide() {
+		a.log.Warn("whoever has an address in this range can say to be any client: name the proxies one by one", "listener", l.Name, "range", p)
+	}
 }
 
 // prepareAdmin binds the admin and health surfaces at the first load.

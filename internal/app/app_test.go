@@ -65,9 +65,15 @@ func (b *buffer) String() string {
 // is what stands in the one listener beside its address.
 func serve(t *testing.T, config, extra string) *running {
 	t.Helper()
+	return serveAt(t, "127.0.0.1:0", config, extra)
+}
+
+// serveAt is serve with another address of the listener.
+func serveAt(t *testing.T, address, config, extra string) *running {
+	t.Helper()
 	dir := t.TempDir()
 	r := &running{config: filepath.Join(dir, "warder.yaml"), log: &buffer{}, errors: &buffer{}}
-	frame := fmt.Sprintf("listeners: [{ name: test, address: \"127.0.0.1:0\"%s }]\nadmin: { address: \"127.0.0.1:0\" }\ndrain: { delay: 0s, limit: 5s }\n", extra)
+	frame := fmt.Sprintf("listeners: [{ name: test, address: %q%s }]\nadmin: { address: \"127.0.0.1:0\" }\ndrain: { delay: 0s, limit: 5s }\n", address, extra)
 	if err := os.WriteFile(r.config, []byte(frame+config), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -70,7 +70,9 @@ func (e *explainer) Judge(q admin.Question) (*events.Explanation, error) {
 	if l == nil {
 		return nil, fmt.Errorf("no listener takes %s, or it cannot be told which: name the port of one in the URL", q.URL)
 	}
-	x := &exchange.Exchange{Start: time.Now(), Client: from, Secure: secure, Conn: &exchange.Conn{Listener: l.Name, Exposed: l.Exposed}}
+	// Over a plain listener, only a trusted proxy can have spoken TLS for us.
+	secure = secure && (l.TLS != nil || l.Front != nil || !l.Exposed)
+	x := &exchange.Exchange{Start: time.Now(), Client: from, Secure: secure, Conn: &exchange.Conn{Listener: l.Name, Exposed: l.Exposed, Redirect: l.Redirect}}
 	x.Req = head
 	code := fault.None
 	if f := http1.Accept(&x.Req); f != nil {
@@ -189,6 +191,9 @@ func bounds(r *snapshot.Route) []Fact {
 		all = append(all,
 			Fact{"timeout.connect", text(t.Connect)}, Fact{"timeout.firstByte", text(t.FirstByte)},
 			Fact{"timeout.idle", text(t.Idle)}, Fact{"timeout.total", text(t.Total)})
+	}
+	if len(r.Upgrades) > 0 {
+		all = append(all, Fact{"upgrade", strings.Join(r.Upgrades, ", ")}, Fact{"timeout.total of a tunnel", text(t.Tunnel)})
 	}
 	return all
 }

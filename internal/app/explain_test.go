@@ -239,3 +239,32 @@ func TestAStartThatFailsLeavesNothing(t *testing.T) {
 		}
 	}
 }
+
+func TestExplainBehindProxies(t *testing.T) {
+	key := apikey.Generate()
+	routes := "upstreams: { b: [" + reflector(t) + "] }\nconsumers: { acme: { apiKeys: [{ hash: \"" + apikey.Hash(key) + "\" }] } }\n" +
+		"routes: [{ path: /orders, upstream: b, auth: { apiKey: true }, rateLimit: 1/hour per ip }]\n"
+	for _, c := range []struct{ words, url, want string }{
+		{", tls: none", "https://local/orders", "403 transport_insecure, ok route, NO transport"},
+		{", tls: none, trustedProxies: 10.0.0.5/32", "https://local/orders", "401 credential_missing, ok route, ok limit, NO authenticate"},
+		{", tls: none, trustedProxies: 10.0.0.5/32", "http://local/orders", "403 transport_insecure, ok route, NO transport"},
+	} {
+		r := serveAt(t, "0.0.0.0:0", routes, c.words)
+		var e events.Explanation
+		if status := r.operator(t, "POST", "/v1/explain", admin.Question{Method: "GET", URL: c.url, Client: "203.0.113.9"}, &e); status != 200 || explained(&e) != c.want {
+			t.Errorf("%s, %s: %d %s, want %s", c.words, c.url, status, explained(&e), c.want)
+		}
+	}
+}
+
+func TestTheApplicationLogWarnsOfWhatAListenerBelieves(t *testing.T) {
+	r := serveAt(t, "0.0.0.0:0", "upstreams: { b: ["+reflector(t)+"] }\nroutes: [{ path: /open, upstream: b, auth: none }]\n", ", tls: none, trustedProxies: [10.0.0.0/8, 10.0.0.5/32]")
+	for _, want := range []string{"only where a trusted proxy says https", "10.0.0.0/8"} {
+		if !strings.Contains(r.errors.String(), want) {
+			t.Errorf("the application log does not say %q:\n%s", want, r.errors)
+		}
+	}
+	if strings.Contains(r.errors.String(), "range=10.0.0.5/32") {
+		t.Errorf("one address is no wide range:\n%s", r.errors)
+	}
+}

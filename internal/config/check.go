@@ -26,6 +26,7 @@ func checkDocument(doc *Document, d *decoder) {
 	c.accessLog(&doc.Log.Access)
 	for i := range doc.Listeners {
 		c.guard(&doc.Listeners[i].Limits, under(item("listeners", i), "limits"))
+		c.front(&doc.Listeners[i], item("listeners", i))
 	}
 	c.duration("drain.limit", doc.Drain.Limit, time.Second, time.Hour)
 	c.duration("freshness.jwks", doc.Freshness.JWKS, time.Minute, 30*24*time.Hour)
@@ -112,7 +113,7 @@ func (c *checker) addresses() {
 		if !c.address(l.Address, at, used) || c.d.problems.touch(path) {
 			continue
 		}
-		if l.Plain() && l.TLS == nil && !l.Address.Loopback() {
+		if l.Plain() && l.TLS == nil && !l.Address.Loopback() && !l.RedirectToHTTPS {
 			c.complain(path, fmt.Sprintf("a plain listener beyond loopback: %s", l.Address),
 				"add tls with certificates, or write tls: none if plain HTTP is meant")
 		}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -47,6 +48,7 @@ func (c *checker) route(r placedRoute) {
 			c.complain(under(r.at, "methods"), "there is no method", "remove the key for all of them")
 		}
 	}
+	c.upgrade(r)
 	seen := make(map[string]bool, len(r.Match.Headers))
 	for _, h := range r.Match.Headers {
 		if seen[strings.ToLower(h.Name)] {
@@ -65,6 +67,21 @@ func (c *checker) route(r placedRoute) {
 	}
 	if s.upstream == nil {
 		c.complain(under(r.at, "upstream"), "a route needs an upstream", "")
+	}
+}
+
+// upgrade judges what connections of a route may switch to.
+func (c *checker) upgrade(r placedRoute) {
+	if r.Upgrade == nil {
+		return
+	}
+	at := under(r.at, "upgrade")
+	c.strings(r.Upgrade, at)
+	switch {
+	case len(r.Upgrade) == 0:
+		c.complain(at, "there is no protocol", "remove the key if connections stay with HTTP")
+	case r.Methods != nil && !slices.Contains(r.Methods, "GET"):
+		c.complain(at, "a WebSocket is opened with GET, which methods does not list", "add GET to methods, or give the WebSocket a route of its own")
 	}
 }
 

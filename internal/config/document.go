@@ -51,9 +51,22 @@ type Listener struct {
 	Address Address      `json:"address"` // default: 127.0.0.1:8080, with certificates :8443
 	TLS     *ListenerTLS `json:"tls"`     // nil: plain
 	Limits  Guard        `json:"limits"`
+
+	RedirectToHTTPS bool                 `json:"redirectToHttps"`
+	ProxyProtocol   *ProxyProtocol       `json:"proxyProtocol"`  // nil: nobody speaks it
+	TrustedProxies  scalar.List[Network] `json:"trustedProxies"` // whose word on the client is taken
+	Forwarded       string               `json:"forwarded" enum:"x-forwarded,rfc7239"`
 }
 
-func (l *Listener) defaults() { l.Limits.defaults() }
+func (l *Listener) defaults() {
+	l.Limits.defaults()
+	l.Forwarded = "x-forwarded"
+}
+
+// ProxyProtocol says who begins a connection with a PROXY header.
+type ProxyProtocol struct {
+	From scalar.List[Network] `json:"from" required:"true"`
+}
 
 // Plain reports whether the listener speaks HTTP without TLS.
 func (l *Listener) Plain() bool { return l.TLS == nil || l.TLS.None }
@@ -288,6 +301,7 @@ type Route struct {
 	Path    string   `json:"path" required:"true"`
 	Methods []string `json:"methods" enum:"GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS"`
 	Match   Match    `json:"match"`
+	Upgrade []string `json:"upgrade" enum:"websocket"`
 	Settings
 }
 

@@ -20,9 +20,11 @@ type FlatRoute struct {
 	Path    string // the API's base path followed by the route's
 	Methods []string
 	Match   Match
+	Upgrade []string // protocols that connections may switch to
 
 	Upstream     string
-	Timeout      Timeout // the route's over its upstream's, field by field; every field is set
+	Timeout      Timeout        // the route's over its upstream's, field by field; every field is set
+	TunnelTotal  scalar.Timeout // of a connection that has switched: only what the route itself says
 	MaxBody      scalar.Size
 	PathAllow    []string
 	Pass         []string
@@ -151,7 +153,7 @@ func (d *Document) Flatten() []FlatRoute {
 			host = cmp.Or(host, r.api.Value.Host)
 		}
 		f := FlatRoute{
-			Name: r.Name, Host: host, Path: joinPath(base, r.Path), Methods: r.Methods, Match: r.Match,
+			Name: r.Name, Host: host, Path: joinPath(base, r.Path), Methods: r.Methods, Match: r.Match, Upgrade: r.Upgrade,
 			MaxBody: defaultBody, ForwardToken: true, Node: r.node(d),
 		}
 		if f.Name == "" {
@@ -195,6 +197,10 @@ func (r placedRoute) fill(d *Document, f *FlatRoute) bool {
 	f.Timeout = u.Timeout.over(Timeout{defaultConnect, defaultFirstByte, defaultIdle, scalar.Unlimited})
 	if e.timeout != nil {
 		f.Timeout = e.timeout.over(f.Timeout)
+	}
+	f.TunnelTotal = scalar.Unlimited
+	if r.Timeout != nil {
+		f.TunnelTotal = cmp.Or(r.Timeout.Total, f.TunnelTotal)
 	}
 	if e.body != nil {
 		f.MaxBody = e.body.MaxSize

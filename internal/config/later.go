@@ -11,7 +11,7 @@ var later = map[reflect.Type][]string{
 		"neverBlock", "secretsDir", "source",
 	},
 	reflect.TypeFor[Listener](): {
-		"redirectToHttps", "proxyProtocol", "trustedProxies", "forwarded", "publicUrl", "clientCertHeader",
+		"publicUrl", "clientCertHeader",
 	},
 	reflect.TypeFor[ListenerTLS](): {"acme", "clientAuth"},
 	reflect.TypeFor[Issuer]():      {"introspection", "login", "preset", "tenant", "tenants"},
@@ -28,7 +28,7 @@ var later = map[reflect.Type][]string{
 	reflect.TypeFor[Settings](): {
 		"rateLimit", "quota", "waf", "cache", "cors", "allowIf", "transform", "identity",
 	},
-	reflect.TypeFor[Route]():     {"rewrite", "redirect", "respond", "upgrade"},
+	reflect.TypeFor[Route]():     {"rewrite", "redirect", "respond"},
 	reflect.TypeFor[Match]():     {"query"},
 	reflect.TypeFor[API]():       {"openapi", "versions"},
 	reflect.TypeFor[Log]():       {"ship"},

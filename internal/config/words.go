@@ -58,6 +58,38 @@ func (a Address) Loopback() bool {
 	return netip.MustParseAddr(host).IsLoopback()
 }
 
+// Network is a range of addresses in CIDR notation, IPv4 or IPv6.
+type Network netip.Prefix
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (n *Network) UnmarshalText(text []byte) error {
+	p, err := netip.ParsePrefix(string(text))
+	switch {
+	case err != nil:
+		return errNetwork
+	case p.Addr().Is4In6():
+		return errors.New("an IPv4 range is written as IPv4, such as 10.0.0.0/24")
+	case p != p.Masked():
+		return errors.New("the address has bits behind the prefix length: the range is " + p.Masked().String())
+	}
+	*n = Network(p)
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (n Network) MarshalText() ([]byte, error) { return netip.Prefix(n).MarshalText() }
+
+// Prefixes returns the ranges as the rest of the house knows them.
+func Prefixes(list []Network) []netip.Prefix {
+	all := make([]netip.Prefix, len(list))
+	for i, n := range list {
+		all[i] = netip.Prefix(n)
+	}
+	return all
+}
+
+var errNetwork = errors.New("this is not a range of addresses: write it as CIDR, such as 10.0.0.0/24, or 10.0.0.5/32 for one address")
+
 // Digest is a SHA-256, written as "sha256:" and 64 hex digits.
 type Digest [sha256.Size]byte
 

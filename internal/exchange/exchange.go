@@ -30,16 +30,23 @@ type Exchange struct {
 	Conn   *Conn      // immutable, per connection
 	Client netip.Addr // who asks, after trusted proxies
 	Secure bool       // the client's side of the exchange is encrypted
-	Start  time.Time  // when the head was complete; carries the monotonic clock
-	Route  *Route     // nil until a route matched
-	Params Params     // what the pattern of the route captured
-	Allow  string     // on method_not_allowed: the value of Allow
+	// What trusted proxies said, for the upstream to hear; nil: nobody did.
+	ForwardedFor  []byte // addresses from Client to the peer, ", " between them
+	ForwardedHost []byte // the authority that the client asked for
+
+	Start  time.Time // when the head was complete; carries the monotonic clock
+	Route  *Route    // nil until a route matched
+	Params Params    // what the pattern of the route captured
+	Allow  string    // on method_not_allowed: the value of Allow
 
 	Identity *Identity // nil until proved; immutable, shared
 	Trail    Trail
 
 	RetryAfter time.Duration // of a refusal; 0: none is said
 	Reason     string        // what the operator reads of a fault outside the trail
+
+	Upgrade  string // protocol that the route lets the upstream switch to; "": none, whatever was asked for
+	Switched Switched
 
 	Target   string // upstream target chosen, for the record
 	UpStart  time.Time
@@ -68,9 +75,11 @@ func (x *Exchange) Reset() {
 	x.Trail.Reset()
 	x.ReqBody, x.RespBody, x.ReqStop = nil, nil, nil
 	x.ID, x.Client, x.Secure, x.Start = RequestID{}, netip.Addr{}, false, time.Time{}
+	x.ForwardedFor, x.ForwardedHost = nil, nil
 	x.Route, x.Params, x.Allow = nil, x.Params[:0], ""
 	x.Identity = nil
 	x.RetryAfter, x.Reason = 0, ""
+	x.Upgrade, x.Switched = "", Switched{}
 	x.Target, x.UpStart, x.UpFirst = "", time.Time{}, time.Time{}
 	x.BytesIn, x.BytesOut = 0, 0
 	x.arena = x.arena[:0]
@@ -91,14 +100,43 @@ func (x *Exchange) Alloc(n int) []byte {
 	return x.arena[p : p+n : p+n]
 }
 
+// Switched is the upstream's connection after a 101 that was asked for. The
+// zero Switched stands for every other answer. It ends with RespBody.Close.
+type Switched struct {
+	Conn     net.Conn
+	Buffered []byte // what came behind the head; a view
+}
+
 // Conn says what is known of the connection an exchange came on. Immutable.
 type Conn struct {
-	Listener string // name of the listener
-	Peer     netip.AddrPort
+	Listener string         // name of the listener
+	Peer     netip.AddrPort // as the PROXY protocol says, where it is spoken
 	Local    netip.AddrPort
 	TLS      *tls.ConnectionState // nil on a plain connection
 	Proto    string               // "HTTP/1.1", "HTTP/2.0"
 	Exposed  bool                 // plain, on an address that other machines can reach
+	Redirect bool                 // the listener only sends to HTTPS
+	Front    *Front               // the peer is one of these proxies; nil: it speaks for nobody but itself
+}
+
+// Front is the proxies in front of a listener whose word on the client is
+// taken. Immutable.
+type Front struct {
+	Trusted []netip.Prefix
+	RFC7239 bool // they write Forwarded; else X-Forwarded-For, -Proto and -Host
+}
+
+// Trusts reports whether addr is one of the proxies. A nil Front trusts nobody.
+func (f *Front) Trusts(addr netip.Addr) bool {
+	if f == nil {
+		return false
+	}
+	for _, p := range f.Trusted {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
 }
 
 // Route holds the labels of a route; what it runs stays in the snapshot.
@@ -172,7 +210,9 @@ type Sink interface {
 	// Finish ends the message, with trailers where the protocol has them.
 	Finish(trailers *Head) error
 	// Tunnel answers 101 with the response head and joins both sides until
-	// either ends. buffered are bytes the upstream sent after its head.
+	// both have ended. buffered are bytes the upstream sent after its head.
+	// The error says what broke the tunnel off; it is internal_error only
+	// if nothing was sent, so that the caller can still be told.
 	Tunnel(h *Head, e *Edits, up net.Conn, buffered []byte) error
 	// Abort ends the message so that the client knows it is not whole.
 	Abort(err error)

@@ -36,7 +36,8 @@ type Head struct {
 	Chunked   bool  // the body came in chunks (HTTP/1.1)
 	Close     bool  // the peer will not reuse the connection
 	Expect100 bool
-	Minor     int // HTTP/1 minor version
+	Upgrade   string // protocol that a request asks to switch to: "websocket", or ""; of others nothing is known
+	Minor     int    // HTTP/1 minor version
 	Major     int
 }
 

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"net"
 	"reflect"
 	"testing"
 )
@@ -83,11 +84,15 @@ func fill(v reflect.Value) {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 	case reflect.Interface:
-		v.Set(reflect.ValueOf(all{}))
+		for _, one := range []any{all{}, &net.TCPConn{}} {
+			if reflect.TypeOf(one).AssignableTo(v.Type()) {
+				v.Set(reflect.ValueOf(one))
+			}
+		}
 	}
 }
 
-// all is every interface of an exchange.
+// all is every interface of an exchange but net.Conn.
 type all struct{ ResponseBody }
 
 func (all) Interrupt() {}

@@ -18,15 +18,21 @@ import (
 func (g *Gateway) outbound(x *exchange.Exchange, r *snapshot.Route) {
 	r.StripCredentials(&x.Req)
 	e := &x.ReqEdit
-	client := x.Alloc(64)[:0]
-	client = x.Client.AppendTo(client)
-	e.Set("X-Forwarded-For", client)
+	asked := x.ForwardedFor
+	if asked == nil {
+		asked = x.Client.AppendTo(x.Alloc(64)[:0])
+	}
+	e.Set("X-Forwarded-For", asked)
 	if x.Secure {
 		e.Set("X-Forwarded-Proto", httpsText)
 	} else {
 		e.Set("X-Forwarded-Proto", httpText)
 	}
-	e.Set("X-Forwarded-Host", x.Req.Authority)
+	host := x.ForwardedHost
+	if host == nil {
+		host = x.Req.Authority
+	}
+	e.Set("X-Forwarded-Host", host)
 	e.Add("Via", g.via)
 	e.Set("X-Request-Id", x.ID.Append(x.Alloc(32)[:0]))
 	e.Set("Traceparent", traceparent(x))

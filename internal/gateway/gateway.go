@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -73,7 +74,11 @@ func (g *Gateway) record(x *exchange.Exchange, s *snapshot.Snapshot, r *snapshot
 	if r != nil {
 		m = r.Metrics
 	}
-	m.Observe(uint8(code), x.Resp.Status, now.Sub(x.Start), upstream)
+	took := now.Sub(x.Start)
+	if x.Resp.Status == http.StatusSwitchingProtocols {
+		took = x.UpFirst.Sub(x.Start) // how long a tunnel lives says nothing of how quick we are
+	}
+	m.Observe(uint8(code), x.Resp.Status, took, upstream)
 }
 
 // Prepare binds the listeners of next that are not bound yet. Exactly one of

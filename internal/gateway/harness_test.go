@@ -194,6 +194,10 @@ func dial(t *testing.T, address string) *conn {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return talk(t, c)
+}
+
+func talk(t *testing.T, c net.Conn) *conn {
 	c.SetDeadline(time.Now().Add(10 * time.Second))
 	t.Cleanup(func() { c.Close() })
 	return &conn{c, t, bufio.NewReader(c)}

@@ -16,6 +16,7 @@ import (
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/http1"
+	"github.com/warder-gateway/warder/internal/snapshot"
 )
 
 // http2Server is net/http's own HTTP/2 server, fed with connections that our
@@ -99,11 +100,11 @@ func (s *http2Server) changed(c net.Conn, state http.ConnState) {
 }
 
 // serve hands a connection to net/http and returns when it is over.
-func (s *http2Server) serve(l *listener, c *tls.Conn, info *exchange.Conn) {
+func (s *http2Server) serve(l *listener, c *tls.Conn, spec *snapshot.Listener, info *exchange.Conn) {
 	h := &handed{listener: l, info: info, over: make(chan struct{})}
 	h.idle = time.AfterFunc(l.spec.Load().Limits.HeaderTimeout, func() { c.Close() })
 	s.infos.Store(c, h)
-	if l.isStopped() { // end did not see this one
+	if l.isOver(spec) { // end did not see this one
 		h.idle.Stop()
 		s.infos.Delete(c)
 		c.Close()
@@ -225,6 +226,8 @@ func (b *http2Body) Read(p []byte) (int, error) {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded), err == nil && b.waited > b.patience && float64(b.x.BytesIn) < http2Rate*b.waited.Seconds():
 		err = fault.New(fault.RequestTimeout, "the request body comes too slowly")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		err = fault.New(fault.RequestMalformed, "the request body is shorter than its content-length").Because(err)
 	case err != nil && err != io.EOF:
 		err = fault.New(fault.ClientGone, "the request body was broken off").Because(err)
 	}

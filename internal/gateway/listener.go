@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"runtime/debug"
@@ -26,6 +27,8 @@ type listener struct {
 	ln   net.Listener
 	spec atomic.Pointer[snapshot.Listener]
 	open atomic.Int64
+
+	complained atomic.Int64 // when the log last heard of a bad PROXY header; Unix nanoseconds
 
 	mu      sync.Mutex
 	engine  *http1.Server   // for connections accepted from now on
@@ -118,13 +121,20 @@ func (l *listener) serve(tcp *net.TCPConn) {
 	}()
 	spec := l.spec.Load()
 	info := &exchange.Conn{
-		Listener: spec.Name, Proto: "HTTP/1.1", Exposed: spec.Exposed,
+		Listener: spec.Name, Proto: "HTTP/1.1", Exposed: spec.Exposed, Redirect: spec.Redirect,
 		Peer:  tcp.RemoteAddr().(*net.TCPAddr).AddrPort(),
 		Local: tcp.LocalAddr().(*net.TCPAddr).AddrPort(),
 	}
 	info.Peer = netip.AddrPortFrom(info.Peer.Addr().Unmap(), info.Peer.Port())
+	if !l.introduced(tcp, spec, info) {
+		tcp.Close()
+		return
+	}
+	if spec.Front.Trusts(info.Peer.Addr()) {
+		info.Front = spec.Front
+	}
 	if spec.TLS == nil {
-		l.current().ServeConn(tcp, info)
+		l.serveHTTP1(tcp, spec, info)
 		return
 	}
 	c := tls.Server(tcp, spec.TLS)
@@ -138,16 +148,47 @@ func (l *listener) serve(tcp *net.TCPConn) {
 	info.TLS = &state
 	if state.NegotiatedProtocol == "h2" {
 		info.Proto = "HTTP/2.0"
-		l.g.h2.serve(l, c, info)
+		l.g.h2.serve(l, c, spec, info)
 		return
 	}
-	l.current().ServeConn(c, info)
+	l.serveHTTP1(c, spec, info)
 }
 
-func (l *listener) current() *http1.Server {
+// introduced reads the PROXY header of a peer that must send one, and reports
+// whether the connection can go on.
+func (l *listener) introduced(tcp *net.TCPConn, spec *snapshot.Listener, info *exchange.Conn) bool {
+	if !slices.ContainsFunc(spec.Introducers, func(p netip.Prefix) bool { return p.Contains(info.Peer.Addr()) }) {
+		return true
+	}
+	tcp.SetDeadline(time.Now().Add(proxyTimeout))
+	client, local, err := readProxy(tcp)
+	if err != nil {
+		// A proxy that only tries whether the port is open sends nothing.
+		trial := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+		now, last := l.g.Now().UnixNano(), l.complained.Load()
+		if !trial && now-last > int64(time.Minute) && l.complained.CompareAndSwap(last, now) {
+			l.g.Log.Warn("connection closed: proxyProtocol.from lists this peer; said once a minute", "listener", spec.Name, "peer", info.Peer, "error", err)
+		}
+		return false
+	}
+	tcp.SetDeadline(time.Time{})
+	if !local {
+		info.Peer = client
+	}
+	return true
+}
+
+// serveHTTP1 serves a connection that was received under spec. If that no
+// longer holds, the connection ends; the engine of then would not take it.
+func (l *listener) serveHTTP1(c net.Conn, spec *snapshot.Listener, info *exchange.Conn) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.engine
+	engine, holds := l.engine, l.spec.Load().Security == spec.Security
+	l.mu.Unlock()
+	if !holds {
+		c.Close()
+		return
+	}
+	engine.ServeConn(c, info)
 }
 
 func (l *listener) engines() []*http1.Server {
@@ -156,10 +197,11 @@ func (l *listener) engines() []*http1.Server {
 	return append(l.old[:len(l.old):len(l.old)], l.engine)
 }
 
-func (l *listener) isStopped() bool {
+// isOver reports whether connections received under spec are to end.
+func (l *listener) isOver(spec *snapshot.Listener) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.stopped
+	return l.stopped || l.spec.Load().Security != spec.Security
 }
 
 // stop ends accepting and lets connections end with their exchange.

@@ -16,14 +16,15 @@ import (
 // Serve takes one well-formed request from its head to its record.
 func (g *Gateway) Serve(x *exchange.Exchange, sink exchange.Sink) {
 	x.ID = exchange.NewRequestID()
-	x.Client, x.Secure = x.Conn.Peer.Addr(), x.Conn.TLS != nil
+	whoAsks(x)
 	snap := g.Live.Acquire()
 	if snap == nil {
 		g.refuse(x, sink, nil, fault.Draining)
 		g.record(x, nil, nil, fault.Draining)
 		return
 	}
-	defer snap.Release()
+	lent := loan{snap}
+	defer lent.end()
 	var route *snapshot.Route
 	code := fault.InternalError
 	defer func() {
@@ -38,7 +39,7 @@ func (g *Gateway) Serve(x *exchange.Exchange, sink exchange.Sink) {
 	route, verdict = snap.Decide(x, w)
 	g.worlds.Put(w)
 	if verdict.Passed() {
-		code = g.answer(x, sink, route)
+		code = g.answer(x, sink, route, &lent)
 		return
 	}
 	code = verdict.Code()
@@ -57,7 +58,8 @@ func (g *Gateway) panicked(x *exchange.Exchange, sink exchange.Sink, r *snapshot
 }
 
 // Reject answers a request that was not well-formed HTTP. No snapshot judges
-// it: there is nothing to match.
+// it: there is nothing to match. Nor is it asked who is behind a proxy: what
+// the proxy wrote may be in the part that was not read.
 func (g *Gateway) Reject(x *exchange.Exchange, sink exchange.Sink, f *fault.Error) {
 	x.ID = exchange.NewRequestID()
 	x.Client, x.Secure = x.Conn.Peer.Addr(), x.Conn.TLS != nil
@@ -74,7 +76,7 @@ const none = fault.None
 
 // answer gives an allowed request to whoever answers it, and returns the code
 // of what went wrong on the way, or none.
-func (g *Gateway) answer(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route) fault.Code {
+func (g *Gateway) answer(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route, lent *loan) fault.Code {
 	if r.MaxBody > 0 {
 		if x.Req.Length > r.MaxBody {
 			x.Reason = "the declared length is over body.maxSize"
@@ -99,6 +101,9 @@ func (g *Gateway) answer(x *exchange.Exchange, sink exchange.Sink, r *snapshot.R
 		code := g.upstreamFault(x, err)
 		g.refuse(x, sink, r, code)
 		return code
+	}
+	if x.Switched.Conn != nil {
+		return g.tunnel(x, sink, r, lent)
 	}
 	return g.move(x, sink)
 }

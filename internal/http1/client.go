@@ -28,6 +28,7 @@ type Timeouts struct {
 	FirstByte time.Duration // from the last byte of the request to the whole response head
 	Idle      time.Duration // for the next bytes of either body, and for the upstream to take what is sent
 	Total     time.Duration // from the start to the last byte of the response
+	Tunnel    time.Duration // from the start to the end of a tunnel, in place of Total
 }
 
 // Target says how a request is addressed.

@@ -52,6 +52,8 @@ type serverConn struct {
 	mu       sync.Mutex
 	inFlight atomic.Int64 // since when x is served, 0 if it is not; cleared under mu
 	broken   atomic.Bool  // nothing can be sent any more
+
+	tunnel atomic.Pointer[tunnel] // what the connection has become; nil while it speaks HTTP
 }
 
 func newServerConn(s *Server, c net.Conn, info *exchange.Conn) *serverConn {
@@ -79,6 +81,9 @@ func (c *serverConn) sweep(now int64) {
 		c.broken.Store(true)
 		c.raw.Close()
 	}
+	if c.tunnel.Load() != nil {
+		return // which learns of everything by reading
+	}
 	if since := c.inFlight.Load(); since != 0 && now-since > int64(goneAfter) && !c.broken.Load() && c.peer.gone() {
 		c.broken.Store(true)
 		c.cancel(errGone)
@@ -103,8 +108,16 @@ func (c *serverConn) cut(cause error) {
 	c.raw.Close()
 }
 
-// endIdle ends the connection if it waits for a request of which nothing has
-// come.
+// drain ends the connection if it waits for a request of which nothing has
+// come. A tunnel is asked to end.
+func (c *serverConn) drain() {
+	if t := c.tunnel.Load(); t != nil {
+		t.leave()
+	}
+	c.endIdle()
+}
+
+// endIdle is drain for a connection that speaks HTTP.
 func (c *serverConn) endIdle() {
 	if v := c.reading.v.Load(); v > 0 && v&1 == 1 && c.reading.v.CompareAndSwap(v, stampExpired) {
 		c.conn.SetReadDeadline(past)
@@ -186,7 +199,7 @@ func (c *serverConn) finish() bool {
 	}
 	c.land()
 	c.returnOut()
-	if c.broken.Load() || c.sink.aborted {
+	if c.broken.Load() || c.sink.aborted || c.tunnel.Load() != nil {
 		return false
 	}
 	if !c.sink.closing && c.body.complete.Load() && !c.body.interrupted.Load() {

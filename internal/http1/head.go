@@ -22,6 +22,8 @@ var (
 	errFieldName     = malformed("a field name is empty or not a token, or is followed by a space")
 	errFieldValue    = malformed("a field value holds a control character")
 	errLength        = malformed("Content-Length is not one decimal number")
+	errFieldSpace    = malformed("a field value begins or ends with a space")
+	errLengthBody    = malformed("Content-Length is not the length that the body has")
 	errLengthTwice   = malformed("Content-Length occurs more than once")
 	errLengthCoding  = malformed("Content-Length beside Transfer-Encoding")
 	errCodingTwice   = malformed("Transfer-Encoding names chunked more than once, or nothing")
@@ -109,9 +111,33 @@ func Accept(h *exchange.Head) *fault.Error {
 		if !allValue(f.Value) {
 			return errFieldValue
 		}
+		if len(trim(f.Value)) != len(f.Value) {
+			return errFieldSpace // HTTP/1.1 takes it away: what is judged must be what is read behind us
+		}
 		identify(f)
 	}
+	if h.Major != 1 {
+		if f := checkFrames(h); f != nil {
+			return f
+		}
+	}
 	return checkRequest(h)
+}
+
+// checkFrames applies what HTTP/2 says of a head beyond its fields (RFC 9113
+// sections 8.1.1 and 8.3.1).
+func checkFrames(h *exchange.Head) *fault.Error {
+	if h.Target[0] != '/' && string(h.Target) != "*" {
+		return errTargetForm
+	}
+	value, n := h.Get(exchange.HeaderContentLength)
+	if n > 1 {
+		return errLengthTwice
+	}
+	if length, ok := decimal(value); n == 1 && (!ok || length != h.Length) {
+		return errLengthBody
+	}
+	return nil
 }
 
 // checkRequest applies the rules that need the whole head.
@@ -130,6 +156,7 @@ func checkRequest(h *exchange.Head) *fault.Error {
 	if f := readConnection(h); f != nil {
 		return f
 	}
+	h.Upgrade = upgradeAsked(h)
 	for i := range h.Fields {
 		f := &h.Fields[i]
 		if bytes.IndexByte(f.Name, '_') >= 0 {

@@ -51,6 +51,12 @@ func (p *proxy) Serve(x *exchange.Exchange, sink exchange.Sink) {
 		return
 	}
 	defer x.RespBody.Close()
+	if up := x.Switched; up.Conn != nil {
+		if err := sink.Tunnel(&x.Resp, &x.RespEdit, up.Conn, up.Buffered); err != nil {
+			p.note(fault.Of(err))
+		}
+		return
+	}
 	if err := move(x, sink); err != nil {
 		p.note(fault.Of(err))
 	}

@@ -64,10 +64,12 @@ func (s *Server) leave() {
 }
 
 // Drain makes every response from now on the last of its connection, closes
-// idle connections and takes no new ones.
+// idle connections and takes no new ones. The clients of WebSockets are told
+// to go (RFC 6455 section 7.4.1, 1001), as soon as the upstream is between two
+// frames; those that do not go are left to Close.
 func (s *Server) Drain() {
 	s.draining.Store(true)
-	s.sweeper.each(func(e swept) { e.(*serverConn).endIdle() })
+	s.sweeper.each(func(e swept) { e.(*serverConn).drain() })
 }
 
 // Close cancels every exchange with cause, closes every connection and waits

@@ -10,7 +10,6 @@ import (
 )
 
 var (
-	errUpgrade   = fault.New(fault.InternalError, "upgrades are not forwarded")
 	errSinkOrder = fault.New(fault.InternalError, "a response was written out of order")
 	errTooMuch   = fault.New(fault.InternalError, "a response body is longer than was declared")
 	errTooLittle = fault.New(fault.InternalError, "a response body is shorter than was declared")
@@ -43,7 +42,8 @@ func (s *sink) Head(h *exchange.Head, e *exchange.Edits, length int64, first []b
 		return errSinkOrder
 	}
 	c, x := s.c, &s.c.x
-	s.closing = x.Req.Close || c.srv.draining.Load() || !c.settle()
+	// What follows a request to switch that was not granted may be no request.
+	s.closing = x.Req.Close || x.Req.Upgrade != "" || c.srv.draining.Load() || !c.settle()
 	s.frame(h.Status, length)
 	if s.framing == byClose {
 		s.closing = true
@@ -178,9 +178,6 @@ func (s *sink) Finish(trailers *exchange.Head) error {
 	}
 	return s.c.write(out)
 }
-
-// Tunnel implements exchange.Sink; it refuses.
-func (s *sink) Tunnel(*exchange.Head, *exchange.Edits, net.Conn, []byte) error { return errUpgrade }
 
 // Abort implements exchange.Sink: the connection ends at once. Where only its
 // end would mark the end of the body, it is reset.

@@ -140,6 +140,12 @@ func splitQuery(h *exchange.Head, target []byte) {
 	}
 }
 
+// ValidAuthority reports whether b could stand in Host.
+func ValidAuthority(b []byte) bool {
+	_, ok := readHost(b)
+	return ok
+}
+
 // readHost checks host [":" port] and returns the host in lower case without
 // its port and final dot. An IPv6 address keeps its brackets. Names are what
 // can be registered: no escapes, no delimiters.

@@ -19,7 +19,6 @@ var (
 	errTotal      = fault.New(fault.UpstreamTimeout, "the exchange took longer than timeout.total")
 	errNoResponse = fault.New(fault.UpstreamError, "the connection ended before a response head")
 	errShort      = fault.New(fault.UpstreamError, "the connection ended inside the response")
-	errSwitched   = fault.New(fault.ResponseMalformed, "101 without an upgrade being asked for")
 	errInterim    = fault.New(fault.ResponseMalformed, "more than 8 interim responses")
 	errNoContent  = fault.New(fault.ResponseMalformed, "204 with Transfer-Encoding or a length")
 	errLoud       = errors.New("the connection has ended, or something arrived on it unasked")
@@ -44,6 +43,7 @@ type upstreamConn struct {
 
 	x        *exchange.Exchange
 	idleTime time.Duration
+	tunnel   time.Duration // Timeouts.Tunnel
 	src      source
 	body     responseBody
 	pump     pump
@@ -134,7 +134,7 @@ const (
 // exchange sends the request and reads the response head. On an error the
 // connection is closed.
 func (u *upstreamConn) exchange(x *exchange.Exchange, t Timeouts, target Target, body *outgoing) (end ending, err error) {
-	u.x, u.idleTime = x, t.Idle
+	u.x, u.idleTime, u.tunnel = x, t.Idle, t.Tunnel
 	if cause := x.Attach(u); cause != nil {
 		u.close()
 		return begun, causeFault(cause)
@@ -266,7 +266,7 @@ func (u *upstreamConn) readHead() (silent bool, err error) {
 		}
 		switch {
 		case x.Resp.Status == 101:
-			return false, errSwitched
+			return false, u.leaveHTTP()
 		case x.Resp.Status >= 200:
 			return false, u.begin()
 		}
@@ -283,7 +283,7 @@ func (u *upstreamConn) begin() error {
 		return errFirstByte
 	}
 	h := &u.x.Resp
-	u.last = h.Close
+	u.last = h.Close || u.x.Upgrade != "" // who was asked to switch may think that it did
 	f := byLength
 	switch {
 	case h.Status == 204:

@@ -94,6 +94,9 @@ func appendRequest(b []byte, x *exchange.Exchange, target Target, address string
 	if err != nil {
 		return b, err
 	}
+	if x.Upgrade != "" {
+		b = appendUpgrade(b, x.Upgrade)
+	}
 	switch {
 	case length < 0:
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)

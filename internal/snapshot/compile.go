@@ -176,7 +176,8 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 	r := &b.s.routes[i]
 	*r = Route{
 		Labels:   exchange.Route{Index: i, Name: f.Name, Pattern: f.Path, Host: f.Host},
-		Timeouts: timeouts(f.Timeout),
+		Timeouts: timeouts(f.Timeout, f.TunnelTotal),
+		Upgrades: f.Upgrade,
 		MaxBody:  int64(f.MaxBody),
 		Metrics:  b.Metrics.Route(f.Name),
 		Methods:  f.Methods,
@@ -400,6 +401,7 @@ func (b *build) indexRoutes() {
 	for _, l := range b.local.Routes {
 		own = append(own, b.addLocal(l))
 	}
+	b.addRedirect()
 	var problems []route.Problem
 	if b.s.local, problems = route.Build(own); len(problems) > 0 {
 		b.complain("authorizationServer", problems[0].Text, "")
@@ -444,14 +446,14 @@ func features(names []string) (set exchange.PathFeature) {
 }
 
 // timeouts turns the document's "unlimited" into the engine's zero.
-func timeouts(t config.Timeout) http1.Timeouts {
+func timeouts(t config.Timeout, tunnel scalar.Timeout) http1.Timeouts {
 	or0 := func(t scalar.Timeout) time.Duration {
 		if t == scalar.Unlimited {
 			return 0
 		}
 		return t.Std()
 	}
-	return http1.Timeouts{Connect: or0(t.Connect), FirstByte: or0(t.FirstByte), Idle: or0(t.Idle), Total: or0(t.Total)}
+	return http1.Timeouts{Connect: or0(t.Connect), FirstByte: or0(t.FirstByte), Idle: or0(t.Idle), Total: or0(t.Total), Tunnel: or0(tunnel)}
 }
 
 // connectionLimit is the default of limits.connections: what the open-file

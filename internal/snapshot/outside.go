@@ -46,8 +46,9 @@ func (b *build) compileListeners() {
 		}
 		if l.TLS != nil && !l.TLS.None {
 			spec.TLS = b.serverTLS(path+".tls", l.TLS)
-			spec.Security = securityOf(spec.TLS)
 		}
+		b.behind(spec, &l)
+		spec.Security = securityOf(spec)
 		b.s.Listeners = append(b.s.Listeners, spec)
 	}
 }
@@ -71,12 +72,31 @@ func (b *build) serverTLS(path string, t *config.ListenerTLS) *tls.Config {
 	return c
 }
 
-// securityOf makes a digest of a TLS configuration.
-func securityOf(c *tls.Config) string {
-	parts := []string{"tls", fmt.Sprint(c.MinVersion)}
-	for _, cert := range c.Certificates {
-		for _, der := range cert.Certificate {
-			parts = append(parts, string(der))
+// behind says what stands in front of a listener, and whether it has another
+// listener do its work.
+func (b *build) behind(spec *Listener, l *config.Listener) {
+	spec.Redirect = l.RedirectToHTTPS
+	if len(l.TrustedProxies) > 0 {
+		spec.Front = &exchange.Front{Trusted: config.Prefixes(l.TrustedProxies), RFC7239: l.Forwarded == "rfc7239"}
+	}
+	if l.ProxyProtocol != nil {
+		spec.Introducers = config.Prefixes(l.ProxyProtocol.From)
+	}
+}
+
+// securityOf makes a digest of a listener's TLS configuration and of what it
+// believes of its peers.
+func securityOf(l *Listener) string {
+	parts := []string{"listener", fmt.Sprint(l.Redirect, l.Introducers)}
+	if l.Front != nil {
+		parts = append(parts, "front", fmt.Sprint(*l.Front))
+	}
+	if l.TLS != nil {
+		parts = append(parts, "tls", fmt.Sprint(l.TLS.MinVersion))
+		for _, cert := range l.TLS.Certificates {
+			for _, der := range cert.Certificate {
+				parts = append(parts, string(der))
+			}
 		}
 	}
 	return poolKey(parts...)

@@ -11,6 +11,8 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"github.com/warder-gateway/warder/internal/exchange"
@@ -32,6 +34,7 @@ type Snapshot struct {
 	routes   []Route
 	index    *route.Index
 	local    *route.Index // Warder's own routes
+	redirect *Route       // answers on listeners that only redirect; nil: nobody does
 	hasLocal bool
 	legend   *exchange.Legend
 	reads    []string // request fields that routes and policies read, lower case
@@ -46,7 +49,10 @@ type Listener struct {
 	Address     string
 	TLS         *tls.Config // nil: plain
 	Exposed     bool        // plain, and other machines can reach it
-	Security    string      // digest of what TLS is made of: connections end when it changes
+	Redirect    bool        // sends every request to HTTPS, and serves nothing else
+	Front       *exchange.Front
+	Introducers []netip.Prefix // peers whose connections begin with a PROXY header
+	Security    string         // digest of whom it trusts and what TLS is made of: connections end when it changes
 	Limits      http1.Limits
 	Connections int
 }
@@ -60,6 +66,7 @@ type Route struct {
 	Timeouts http1.Timeouts
 	MaxBody  int64 // bytes; 0: no bound
 	Metrics  *telemetry.RouteMetrics
+	Upgrades []string // protocols that connections may switch to
 
 	secured     bool // credentials travel: not to be had over an exposed listener
 	Methods     []string
@@ -87,19 +94,34 @@ func (s *Snapshot) ListenerFor(secure bool, port string) *Listener {
 		}
 	}
 	if len(fit) == 0 {
-		fit = s.Listeners
+		fit = slices.DeleteFunc(slices.Clone(s.Listeners), func(l *Listener) bool { return l.Redirect })
 	}
 	alike := true
 	for _, l := range fit {
 		if _, at, _ := net.SplitHostPort(l.Address); at == port {
 			return l
 		}
-		alike = alike && l.Exposed == fit[0].Exposed
+		alike = alike && l.Exposed == fit[0].Exposed && l.Redirect == fit[0].Redirect && (l.Front == nil) == (fit[0].Front == nil)
 	}
 	if len(fit) == 0 || !alike {
 		return nil
 	}
 	return fit[0]
+}
+
+// Wide returns the trusted ranges that are larger than a subnet of proxies
+// has to be: /24 for IPv4, /64 for IPv6.
+func (l *Listener) Wide() (wide []netip.Prefix) {
+	all := l.Introducers
+	if l.Front != nil {
+		all = slices.Concat(l.Front.Trusted, all)
+	}
+	for _, p := range all {
+		if p.Bits() < 24 || p.Addr().Is6() && p.Bits() < 64 {
+			wide = append(wide, p)
+		}
+	}
+	return wide
 }
 
 // StripCredentials drops the fields that carry credentials and were not
@@ -117,14 +139,15 @@ func (s *Snapshot) Legend() *exchange.Legend {
 // Routes returns the compiled routes, in the order of the document.
 func (s *Snapshot) Routes() []Route { return s.routes }
 
-// The legend's first entries: for requests that match no route, and for those
-// that should have come over TLS.
+// The legend's first entries: for requests that match no route, for those
+// that should have come over TLS, and for those that ask for a WebSocket.
 const (
 	checkRoute = iota
 	checkTransport
+	checkUpgrade
 )
 
-var houseChecks = []exchange.Check{checkRoute: {Phase: "route"}, checkTransport: {Phase: "transport", Want: "HTTPS"}}
+var houseChecks = []exchange.Check{checkRoute: {Phase: "route"}, checkTransport: {Phase: "transport", Want: "HTTPS"}, checkUpgrade: {Phase: "upgrade", Want: "a WebSocket handshake"}}
 
 // Decide says whether the request may pass, and by which route. It matches,
 // strips what clients may not send, and runs the route's chain; it writes no
@@ -144,23 +167,41 @@ func (s *Snapshot) Decide(x *exchange.Exchange, w *pipeline.World) (*Route, pipe
 		x.Reason = "Connection names a field that a route or policy reads"
 		return nil, s.unmatched(x, fault.RequestMalformed, x.Reason)
 	}
-	i, code, ok := s.match(x)
-	if !ok {
+	r, code := s.find(x)
+	if r == nil {
 		return nil, s.unmatched(x, code, x.Reason)
 	}
-	r := &s.routes[i]
 	x.Route = &r.Labels
 	x.Trail.Saw("route", r.Labels.Name)
 	x.Trail.Saw("pattern", r.Labels.Pattern)
 	x.Trail.End(exchange.Passed, fault.None)
-	if r.secured && x.Conn != nil && x.Conn.Exposed {
+	if r.secured && x.Conn != nil && x.Conn.Exposed && !x.Secure { // only a trusted proxy can have said so there
 		x.Trail.Begin(checkTransport)
 		x.Trail.Saw("because", "the listener is plain and reachable from other machines")
 		x.Trail.End(exchange.Refused, fault.TransportInsecure)
 		return r, pipeline.Refuse(fault.TransportInsecure)
 	}
 	stripSpoofable(&x.Req, r.pass)
-	return r, r.Chain.Run(x, w)
+	verdict := r.Chain.Run(x, w)
+	if verdict.Passed() && x.Req.Upgrade != "" && slices.Contains(r.Upgrades, x.Req.Upgrade) {
+		verdict = grantUpgrade(x, verdict)
+	}
+	return r, verdict
+}
+
+// grantUpgrade lets the upstream switch protocols if it is asked to properly.
+func grantUpgrade(x *exchange.Exchange, passed pipeline.Verdict) pipeline.Verdict {
+	x.Trail.Begin(checkUpgrade)
+	if f := http1.CheckHandshake(&x.Req); f != nil {
+		x.Reason = f.Reason
+		x.Trail.Saw("because", f.Reason)
+		x.Trail.End(exchange.Refused, f.Code)
+		return pipeline.Refuse(f.Code)
+	}
+	x.Trail.Saw("to", x.Req.Upgrade)
+	x.Trail.End(exchange.Passed, fault.None)
+	x.Upgrade = x.Req.Upgrade
+	return passed
 }
 
 // nominated reports whether the sender had a field removed on the way that
@@ -178,6 +219,25 @@ func (s *Snapshot) nominated(h *exchange.Head) bool {
 		}
 	}
 	return false
+}
+
+// find returns the route of a request, or says why there is none.
+func (s *Snapshot) find(x *exchange.Exchange) (*Route, fault.Code) {
+	if x.Conn != nil && x.Conn.Redirect {
+		switch {
+		case s.redirect == nil:
+			return nil, fault.RouteUnknown
+		case len(x.Req.Host) == 0:
+			x.Reason = "without Host it cannot be said where to ask again"
+			return nil, fault.RequestMalformed
+		}
+		return s.redirect, fault.None
+	}
+	i, code, ok := s.match(x)
+	if !ok {
+		return nil, code
+	}
+	return &s.routes[i], fault.None
 }
 
 // match looks among Warder's own routes first: Compile has seen to it that no

@@ -73,6 +73,8 @@ func neverPasses(name string) string {
 	case exchange.HeaderXForwardedFor, exchange.HeaderXForwardedProto, exchange.HeaderXForwardedHost, exchange.HeaderVia,
 		exchange.HeaderRequestID, exchange.HeaderTraceparent, exchange.HeaderTracestate:
 		return "the gateway sets this field itself"
+	case exchange.HeaderForwarded:
+		return "it says who the client is: what is believed of it goes on as X-Forwarded-For, -Proto and -Host"
 	}
 	return ""
 }

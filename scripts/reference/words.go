@@ -25,6 +25,7 @@ var valueWords = map[string]string{
 	"config.File":          "file",
 	"config.Address":       "address",
 	"config.Digest":        "`\"sha256:…\"`, 64 hex digits",
+	"config.Network":       "CIDR, such as `10.0.0.5/32`",
 	"config.Node":          "a [limit](#ratelimit)",
 	"config.ListenerTLS":   "object, or `none`",
 	"config.Upstream":      "object, or a list of targets",
@@ -41,6 +42,7 @@ var valueWords = map[string]string{
 var typeWords = map[string]string{
 	"Document":            "One YAML or JSON file.",
 	"Listener":            "An address that serves the public side. Plain HTTP beyond loopback has to be asked for with `tls: none`.",
+	"ProxyProtocol":       "Who speaks the PROXY protocol. Not a matter of trust in fields: `trustedProxies` is held against the address that the header names.",
 	"ListenerTLS":         "HTTPS, with HTTP/1.1 and HTTP/2. Certificates are picked by server name and read again with every reload.",
 	"Certificate":         "A pair of PEM files.",
 	"Guard":               "What a stranger may ask of the listener.",
@@ -91,6 +93,13 @@ var keyWords = map[string]words{
 	"Listener.address": {"Where to accept connections.", "`127.0.0.1:8080`; with certificates `:8443`"},
 	"Listener.tls":     {"HTTPS, or the word `none` for plain HTTP beyond loopback.", "plain, on loopback only"},
 	"Listener.limits":  {"Bounds for callers.", ""},
+
+	"Listener.redirectToHttps": {"`true`: every request is answered with 308 to the same URL on the first listener with TLS, and nothing else is served. No `tls: none` is needed.", "`false`"},
+	"Listener.proxyProtocol":   {"Load balancers that pass connections on and say first whose they are.", "nobody: a PROXY header is malformed HTTP"},
+	"Listener.trustedProxies":  {"Proxies whose word on the client is taken: its address, and whether it used HTTPS.", "nobody"},
+	"Listener.forwarded":       {"Where those proxies write it: `X-Forwarded-For`, `-Proto` and `-Host`, or `Forwarded` (RFC 7239). The other is removed unread.", ""},
+
+	"ProxyProtocol.from": {"From these, every connection begins with a PROXY header, version 1 or 2, for TCP, within 5 seconds; without one it is closed.", ""},
 
 	"ListenerTLS.certificates": {"What to show, picked by server name; the first when none fits.", ""},
 	"ListenerTLS.minVersion":   {"Oldest version of TLS that is spoken.", ""},
@@ -154,8 +163,8 @@ var keyWords = map[string]words{
 
 	"Timeout.connect":   {"For a connection, with its TLS handshake.", ""},
 	"Timeout.firstByte": {"From the last byte of the request to the head of the answer.", ""},
-	"Timeout.idle":      {"Between two pieces of a body.", ""},
-	"Timeout.total":     {"For everything.", ""},
+	"Timeout.idle":      {"Between two pieces of a body. A WebSocket ends when nothing moves for so long, either way.", ""},
+	"Timeout.total":     {"For everything. For an open WebSocket only what its route itself says counts.", ""},
 
 	"Settings.upstream":     {"Where requests go.", "required, here or inherited"},
 	"Settings.auth":         {"Who may call.", "required, here or inherited"},
@@ -177,6 +186,7 @@ var keyWords = map[string]words{
 	"Route.path":    {"`/orders`, `/orders/{id}`, `/orders/**`. `/orders/**` also matches `/orders` and `/orders/`.", ""},
 	"Route.methods": {"HEAD goes with GET.", ""},
 	"Route.match":   {"More conditions.", ""},
+	"Route.upgrade": {"What a connection may become when request and upstream agree on it: see [WebSockets](../CONFIGURATION.md#websockets).", "nothing: the caller's `Upgrade` is dropped"},
 
 	"Match.headers": {"Header fields that must have exactly this value.", ""},
 
@@ -195,10 +205,10 @@ var fieldWords = map[string]string{
 	"time":            "When the head of the request was complete.",
 	"id":              "The request id: `X-Request-Id` of the answer, `requestId` of a refusal, what `warder explain` takes.",
 	"clientRequestId": "The caller's own `X-Request-Id`, if it is 1 to 64 letters, digits, dots, dashes and underscores.",
-	"client":          "The caller's address.",
+	"client":          "The caller's address, as trusted proxies say it.",
 	"listener":        "Name of the listener.",
 	"proto":           "`HTTP/1.1` or `HTTP/2.0`.",
-	"tls":             "Whether the caller's connection is encrypted.",
+	"tls":             "Whether the caller's connection is encrypted, as the nearest trusted proxy says it where there is one.",
 	"method":          "Method.",
 	"host":            "Host that was asked for.",
 	"path":            "Path in normal form; of a request that was refused before, as received.",
@@ -218,8 +228,8 @@ var fieldWords = map[string]string{
 	"target":          "Target that the request was sent to.",
 	"durationMs":      "From the head of the request to the end of the answer.",
 	"upstreamMs":      "From sending to the first byte of the target's answer.",
-	"bytesIn":         "Bytes of the request body.",
-	"bytesOut":        "Bytes of the answer's body.",
+	"bytesIn":         "Bytes of the request body; of a WebSocket, all that the caller sent.",
+	"bytesOut":        "Bytes of the answer's body; of a WebSocket, all that the caller was sent.",
 	"userAgent":       "User-Agent of the caller.",
 	"config":          "First 12 digits of the hash of the configuration that judged.",
 }

@@ -1,0 +1,40 @@
+package gateway
+
+import (
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/snapshot"
+)
+
+// loan is a snapshot that is given back once, whoever comes first.
+type loan struct{ s *snapshot.Snapshot }
+
+func (l *loan) end() {
+	if l.s != nil {
+		l.s.Release()
+		l.s = nil
+	}
+}
+
+// tunnel joins client and upstream after a 101. The snapshot is given back
+// first: a tunnel may live for days, and nothing is decided in it. What the
+// record needs (labels, legend, metrics) holds no resource of the snapshot.
+func (g *Gateway) tunnel(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route, lent *loan) fault.Code {
+	lent.end()
+	x.RespEdit.Set("X-Request-Id", x.ID.Append(x.Alloc(32)[:0]))
+	defer x.RespBody.Close()
+	err := sink.Tunnel(&x.Resp, &x.RespEdit, x.Switched.Conn, x.Switched.Buffered)
+	if err == nil {
+		return none
+	}
+	x.Reason = fault.Reason(err)
+	switch code := fault.Of(err); code {
+	case fault.UpstreamTimeout:
+		return none // a tunnel that has served its time
+	case fault.InternalError: // nothing was sent
+		g.refuse(x, sink, r, code)
+		return code
+	default:
+		return code
+	}
+}
