@@ -185,6 +185,11 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 		Upstream: b.upstreams[f.Upstream],
 		secured:  !f.Public,
 	}
+	for _, h := range f.Match.Headers {
+		if inStripSet([]byte(h.Name)) {
+			b.problems = append(b.problems, f.Node.Complain("match.headers."+h.Name, "is a field that says who the client is: it is removed from every request, so that no client can choose its route by it", ""))
+		}
+	}
 	for i, name := range f.Pass {
 		if why := neverPasses(name); why != "" && !strings.EqualFold(name, "proxy-authorization") { // which is a credential
 			b.problems = append(b.problems, f.Node.Complain(fmt.Sprintf("pass[%d]", i), why, ""))

@@ -284,3 +284,16 @@ routes:
 		}
 	}
 }
+
+func TestRoutesAreNotChosenByWhatIsRemoved(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]int{"X-Forwarded-Proto": 1, "x-real-ip": 1, "X-Beta": 0} {
+		s, problems := compileAll(newCompiler(), upstreams+`routes: [{ path: /x, match: { headers: { `+name+`: "1" } }, upstream: b, auth: none }]`)
+		if s != nil {
+			s.Release()
+		}
+		if len(problems) != want {
+			t.Errorf("match.headers.%s: %v", name, problems)
+		}
+	}
+}
