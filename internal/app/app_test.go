@@ -440,3 +440,22 @@ func rawServer(t *testing.T, answer string) string {
 	})
 	return ln.Addr().String()
 }
+
+// A target that leads back here is found out at the first return.
+func TestLoopDetected(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := ln.Addr().String()
+	ln.Close()
+	r := serveAt(t, address, "upstreams: { me: [http://"+address+"] }\nroutes: [{ path: /x, upstream: me, auth: none }]\n", "")
+	resp, body := r.do(t, request(t, "GET", r.url+"/x"))
+	if resp.StatusCode != 508 || !strings.Contains(body, "loop_detected") {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	if resp, body = r.do(t, request(t, "GET", r.url+"/x", "Via", "1.1 warder (00000000)")); resp.StatusCode != 508 {
+		t.Errorf("behind another Warder: %d %s", resp.StatusCode, body)
+	}
+}
