@@ -179,9 +179,6 @@ type Body interface {
 	// Replay returns the whole body when it is held in memory (no body
 	// counts, with an empty slice), so that it may be sent again.
 	Replay() ([]byte, bool)
-	// Raw gives the connection for splicing: the bytes already buffered come
-	// first. ok is false where the bytes are encrypted, framed or watched.
-	Raw() (conn *net.TCPConn, buffered []byte, ok bool)
 }
 
 // ResponseBody is the body of an upstream's answer. Whoever moves it closes it
@@ -200,8 +197,6 @@ type ResponseBody interface {
 // adapter. One of Head or Abort is called once; after Head, Write any number
 // of times, then Finish or Abort.
 type Sink interface {
-	// Interim sends an interim response (103).
-	Interim(h *Head) error
 	// Head sends the response head, edits merged, and the first body bytes in
 	// one write. length is the body's length, -1 if unknown.
 	Head(h *Head, e *Edits, length int64, first []byte) error

@@ -131,9 +131,8 @@ var headerNames = [headerCount]string{
 	HeaderForwarded: "forwarded", HeaderSecFetchMode: "sec-fetch-mode", HeaderXRequestedWith: "x-requested-with", HeaderRetryAfter: "retry-after",
 }
 
-// byLength lists the known fields by the length of their name; no two of one
-// length share their first and last letter, which Identify relies on no
-// further than to compare few names.
+// byLength lists the known fields by the length of their name, so that Identify
+// compares few.
 var byLength = func() (t [24][]HeaderID) {
 	for id := HeaderHost; id < headerCount; id++ {
 		n := len(headerNames[id])

@@ -245,8 +245,6 @@ func (b *http2Body) Trailers() *exchange.Head { return nil }
 
 func (b *http2Body) Replay() ([]byte, bool) { return nil, b.r.ContentLength == 0 }
 
-func (b *http2Body) Raw() (*net.TCPConn, []byte, bool) { return nil, nil, false }
-
 // http2Sink is the client's side of a stream.
 type http2Sink struct {
 	w        http.ResponseWriter
@@ -261,13 +259,6 @@ var errSinkOrder = fault.New(fault.InternalError, "a response was written out of
 
 // hurry gives the client its time for what is written next.
 func (s *http2Sink) hurry() { s.control.SetWriteDeadline(time.Now().Add(s.patience)) }
-
-func (s *http2Sink) Interim(h *exchange.Head) error {
-	copyFields(s.w.Header(), h, nil)
-	s.w.WriteHeader(h.Status)
-	clear(s.w.Header())
-	return nil
-}
 
 func (s *http2Sink) Head(h *exchange.Head, e *exchange.Edits, length int64, first []byte) error {
 	if s.headed || s.aborted {

@@ -25,8 +25,6 @@ type sink struct {
 	broken   bool
 }
 
-func (s *sink) Interim(*exchange.Head) error { return nil }
-
 func (s *sink) Head(h *exchange.Head, e *exchange.Edits, length int64, first []byte) error {
 	if s.broken {
 		return errors.New("broken")

@@ -2,7 +2,6 @@ package http1
 
 import (
 	"io"
-	"net"
 	"sync/atomic"
 	"time"
 
@@ -151,6 +150,3 @@ func (b *requestBody) Replay() ([]byte, bool) {
 	}
 	return b.whole, b.whole != nil
 }
-
-// Raw implements exchange.Body: bodies are always watched.
-func (b *requestBody) Raw() (*net.TCPConn, []byte, bool) { return nil, nil, false }

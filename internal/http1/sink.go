@@ -31,10 +31,6 @@ type sink struct {
 
 func (s *sink) begin() { *s = sink{c: s.c} }
 
-// Interim does nothing: clients of HTTP/1.1 have no use for interim responses
-// that is worth the risk (many take them for the final one).
-func (s *sink) Interim(*exchange.Head) error { return nil }
-
 // Head implements exchange.Sink. For a response without content (to HEAD,
 // 204, 304) length is what a GET would have, and first is not sent.
 func (s *sink) Head(h *exchange.Head, e *exchange.Edits, length int64, first []byte) error {

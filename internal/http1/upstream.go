@@ -338,9 +338,6 @@ func (b *responseBody) Trailers() *exchange.Head { return b.reader.trailers() }
 // Replay implements exchange.Body.
 func (b *responseBody) Replay() ([]byte, bool) { return b.reader.held() }
 
-// Raw implements exchange.Body: bodies are always watched.
-func (b *responseBody) Raw() (*net.TCPConn, []byte, bool) { return nil, nil, false }
-
 // Buffered implements exchange.ResponseBody.
 func (b *responseBody) Buffered() int { return len(b.u.src.buffered()) }
 

@@ -57,11 +57,10 @@ func group(t *testing.T, cfg upstream.Config) *upstream.Group {
 // nobody is the body of a request without one.
 type nobody struct{}
 
-func (nobody) Read([]byte) (int, error)          { return 0, io.EOF }
-func (nobody) Continue() error                   { return nil }
-func (nobody) Trailers() *exchange.Head          { return nil }
-func (nobody) Replay() ([]byte, bool)            { return nil, true }
-func (nobody) Raw() (*net.TCPConn, []byte, bool) { return nil, nil, false }
+func (nobody) Read([]byte) (int, error) { return 0, io.EOF }
+func (nobody) Continue() error          { return nil }
+func (nobody) Trailers() *exchange.Head { return nil }
+func (nobody) Replay() ([]byte, bool)   { return nil, true }
 
 // ask sends GET path and returns what came back.
 func ask(g *upstream.Group, path string) (answer, target string, err error) {
