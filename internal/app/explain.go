@@ -82,7 +82,7 @@ func (e *explainer) Judge(q admin.Question) (*events.Explanation, error) {
 		_, verdict := snap.Decide(x, &w)
 		code = verdict.Code()
 	}
-	rec := events.Capture(x, snap.Legend(), code, x.Start)
+	rec := events.Capture(x, snap.Legend(), code, 0)
 	out := events.Explain(&rec)
 	out.MadeUp, out.ID = true, ""
 	return out, nil

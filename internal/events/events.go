@@ -60,12 +60,12 @@ func (r *Record) Config() string {
 	return r.Legend.Config
 }
 
-// Capture takes the record of an exchange that ended at a time (with its
-// monotonic clock) and with a code, fault.None if it was not refused. legend
+// Capture takes the record of an exchange that took so long, and ended with a
+// code, fault.None if it was not refused. legend
 // is that of the snapshot that judged, nil if none did. The record is valid
 // until the exchange is reset. What the trail tells of the path is redacted
 // too, in the exchange itself.
-func Capture(x *exchange.Exchange, legend *exchange.Legend, code fault.Code, at time.Time) Record {
+func Capture(x *exchange.Exchange, legend *exchange.Legend, code fault.Code, took time.Duration) Record {
 	r := Record{
 		Time:            x.Start,
 		ID:              x.ID,
@@ -83,6 +83,7 @@ func Capture(x *exchange.Exchange, legend *exchange.Legend, code fault.Code, at 
 		Target:          x.Target,
 		BytesIn:         x.BytesIn,
 		BytesOut:        x.BytesOut,
+		Duration:        took,
 		Trail:           &x.Trail,
 		Legend:          legend,
 	}
@@ -106,13 +107,8 @@ func Capture(x *exchange.Exchange, legend *exchange.Legend, code fault.Code, at 
 	if r.Path, found = redactPath(r.Path, x.Alloc); found {
 		redactTrail(&x.Trail, r.Path)
 	}
-	if !x.Start.IsZero() {
-		r.Duration = at.Sub(x.Start)
-	} else {
-		r.Time = at
-	}
-	if !x.UpFirst.IsZero() && !x.UpStart.IsZero() {
-		r.Upstream = x.UpFirst.Sub(x.UpStart)
+	if x.UpFirst > 0 {
+		r.Upstream = x.UpFirst - x.UpStart
 	}
 	r.UserAgent, _ = x.Req.Get(exchange.HeaderUserAgent)
 	return r

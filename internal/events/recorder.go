@@ -34,8 +34,8 @@ func NewRecorder(m *telemetry.Metrics) *Recorder {
 
 // Record takes the record of an exchange; see Capture. It is called once per
 // exchange, as the last thing before the exchange is reset.
-func (r *Recorder) Record(x *exchange.Exchange, legend *exchange.Legend, code fault.Code, at time.Time) {
-	rec := Capture(x, legend, code, at)
+func (r *Recorder) Record(x *exchange.Exchange, legend *exchange.Legend, code fault.Code, took time.Duration) {
+	rec := Capture(x, legend, code, took)
 	r.ring.Add(&rec)
 	r.log.Log(&rec)
 }

@@ -189,7 +189,7 @@ func TestNoCredentialIsLeftBehind(t *testing.T) {
 	rec := events.NewRecorder(telemetry.NewMetrics("test", []telemetry.Code{{Name: "internal_error", Status: 500}}))
 	var log bytes.Buffer
 	rec.Redirect(&log)
-	rec.Record(x, legend, fault.ScopeMissing, x.Start)
+	rec.Record(x, legend, fault.ScopeMissing, 0)
 	if err := rec.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestNoCredentialIsLeftBehind(t *testing.T) {
 		t.Errorf("path %q, want %q", r.Path, want)
 	}
 	explained, _ := json.Marshal(events.Explain(r))
-	madeUp := events.Capture(x, legend, fault.ScopeMissing, x.Start)
+	madeUp := events.Capture(x, legend, fault.ScopeMissing, 0)
 	explainedAtOnce, _ := json.Marshal(events.Explain(&madeUp))
 	if !strings.Contains(string(explained), "path /orders/[redacted]/") {
 		t.Errorf("the explanation does not say which path: %s", explained)

@@ -48,18 +48,30 @@ type Exchange struct {
 	Upgrade  string // protocol that the route lets the upstream switch to; "": none, whatever was asked for
 	Switched Switched
 
-	Target   string // upstream target chosen, for the record
-	UpStart  time.Time
-	UpFirst  time.Time // first byte of the upstream's head
-	BytesIn  int64     // body bytes received
-	BytesOut int64     // body bytes sent
+	Target   string        // upstream target chosen, for the record
+	UpStart  time.Duration // from Start until the upstream was turned to; 0: it was not
+	UpFirst  time.Duration // from Start until the first byte of its head; 0: none came
+	BytesIn  int64         // body bytes received
+	BytesOut int64         // body bytes sent
 
 	// ReqStop ends a pending Read of ReqBody; the body is lost then. The
 	// engine sets it before the exchange is served; nil: a Read cannot be ended.
 	ReqStop interface{ Interrupt() }
 
-	life  atomic.Pointer[lifeline]
-	arena []byte
+	idText []byte
+	life   atomic.Pointer[lifeline]
+	arena  []byte
+}
+
+// Elapsed returns the time since Start, never 0.
+func (x *Exchange) Elapsed() time.Duration { return max(1, time.Since(x.Start)) }
+
+// IDText returns the request's id as text, a view.
+func (x *Exchange) IDText() []byte {
+	if x.idText == nil {
+		x.idText = x.ID.Append(x.Alloc(2 * len(x.ID))[:0])
+	}
+	return x.idText
 }
 
 // Reset makes x ready for the next request and keeps its memory. Whoever owns
@@ -80,7 +92,8 @@ func (x *Exchange) Reset() {
 	x.Identity = nil
 	x.RetryAfter, x.Reason = 0, ""
 	x.Upgrade, x.Switched = "", Switched{}
-	x.Target, x.UpStart, x.UpFirst = "", time.Time{}, time.Time{}
+	x.Target, x.UpStart, x.UpFirst = "", 0, 0
+	x.idText = nil
 	x.BytesIn, x.BytesOut = 0, 0
 	x.arena = x.arena[:0]
 }

@@ -131,27 +131,54 @@ var headerNames = [headerCount]string{
 	HeaderForwarded: "forwarded", HeaderSecFetchMode: "sec-fetch-mode", HeaderXRequestedWith: "x-requested-with", HeaderRetryAfter: "retry-after",
 }
 
-// byLength lists the known fields by the length of their name, so that Identify
-// compares few.
-var byLength = func() (t [24][]HeaderID) {
-	for id := HeaderHost; id < headerCount; id++ {
-		n := len(headerNames[id])
-		t[n] = append(t[n], id)
+// known finds a field by a hash of its name that no two known names share, so
+// that a name is compared with one other at most.
+var known, salt = func() (t [256]HeaderID, salt uint8) {
+search:
+	for {
+		t = [256]HeaderID{}
+		for id := HeaderHost; id < headerCount; id++ {
+			slot := &t[hashName(headerNames[id], salt)]
+			if *slot != HeaderOther {
+				if salt++; salt == 0 {
+					panic("exchange: hashName cannot tell the known fields apart")
+				}
+				continue search
+			}
+			*slot = id
+		}
+		return t, salt
 	}
-	return t
 }()
 
+// hashName hashes a name that is not empty, in any case: by its length, its
+// first, its middle and its last letter.
+func hashName[T string | []byte](name T, salt uint8) uint8 {
+	n := len(name)
+	return uint8(n) + (name[0]|0x20)*salt + (name[n/2]|0x20)*29 + (name[n-1] | 0x20)
+}
+
 // Identify returns the HeaderID of a field name, in any case.
-func Identify(name []byte) HeaderID {
-	if len(name) >= len(byLength) {
+func Identify(name []byte) HeaderID { return identify(name) }
+
+// IdentifyString is Identify for a string.
+func IdentifyString(name string) HeaderID { return identify(name) }
+
+func identify[T string | []byte](name T) HeaderID {
+	if len(name) == 0 {
 		return HeaderOther
 	}
-	for _, id := range byLength[len(name)] {
-		if EqualFold(name, headerNames[id]) {
-			return id
+	id := known[hashName(name, salt)]
+	want := headerNames[id]
+	if id == HeaderOther || len(name) != len(want) {
+		return HeaderOther
+	}
+	for i := range len(name) {
+		if lower[name[i]] != want[i] {
+			return HeaderOther
 		}
 	}
-	return HeaderOther
+	return id
 }
 
 // usualNames are the known names as they are mostly written.
@@ -161,19 +188,6 @@ var usualNames = func() (t [headerCount]string) {
 	}
 	return t
 }()
-
-// IdentifyString is Identify for a string. It is quickest for a name in its
-// usual spelling or in lower case, as names in code are.
-func IdentifyString(name string) HeaderID {
-	if len(name) < len(byLength) {
-		for _, id := range byLength[len(name)] {
-			if name == usualNames[id] || name == headerNames[id] {
-				return id
-			}
-		}
-	}
-	return Identify([]byte(name))
-}
 
 // String returns the field's name in lower case.
 func (id HeaderID) String() string {
@@ -259,8 +273,21 @@ func (e *Edits) Add(name string, value []byte) { e.record(false, name, value) }
 // Del removes every field called name, also one set by an earlier edit.
 func (e *Edits) Del(name string) { e.record(true, name, nil) }
 
+// SetKnown is Set for a field that has a HeaderID, written in its usual
+// spelling; AddKnown and DelKnown are Add and Del. They are quicker.
+func (e *Edits) SetKnown(id HeaderID, value []byte) { e.put(true, id, usualNames[id], value) }
+
+// AddKnown is Add for a field that has a HeaderID.
+func (e *Edits) AddKnown(id HeaderID, value []byte) { e.put(false, id, usualNames[id], value) }
+
+// DelKnown is Del for a field that has a HeaderID.
+func (e *Edits) DelKnown(id HeaderID) { e.put(true, id, usualNames[id], nil) }
+
 func (e *Edits) record(del bool, name string, value []byte) {
-	id := IdentifyString(name)
+	e.put(del, IdentifyString(name), name, value)
+}
+
+func (e *Edits) put(del bool, id HeaderID, name string, value []byte) {
 	if del && e.named.has(id) {
 		for i := range e.list {
 			if x := &e.list[i]; x.id == id && (id != HeaderOther || strings.EqualFold(x.name, name)) {

@@ -22,21 +22,21 @@ func (g *Gateway) outbound(x *exchange.Exchange, r *snapshot.Route) {
 	if asked == nil {
 		asked = x.Client.AppendTo(x.Alloc(64)[:0])
 	}
-	e.Set("X-Forwarded-For", asked)
+	e.SetKnown(exchange.HeaderXForwardedFor, asked)
 	if x.Secure {
-		e.Set("X-Forwarded-Proto", httpsText)
+		e.SetKnown(exchange.HeaderXForwardedProto, httpsText)
 	} else {
-		e.Set("X-Forwarded-Proto", httpText)
+		e.SetKnown(exchange.HeaderXForwardedProto, httpText)
 	}
 	host := x.ForwardedHost
 	if host == nil {
 		host = x.Req.Authority
 	}
-	e.Set("X-Forwarded-Host", host)
-	e.Add("Via", g.via)
-	e.Set("X-Request-Id", x.ID.Append(x.Alloc(32)[:0]))
-	e.Set("Traceparent", traceparent(x))
-	e.Del("Tracestate")
+	e.SetKnown(exchange.HeaderXForwardedHost, host)
+	e.AddKnown(exchange.HeaderVia, g.via)
+	e.SetKnown(exchange.HeaderRequestID, x.IDText())
+	e.SetKnown(exchange.HeaderTraceparent, traceparent(x))
+	e.DelKnown(exchange.HeaderTracestate)
 }
 
 var (
@@ -68,7 +68,7 @@ func (g *Gateway) loops(h *exchange.Head) bool {
 func traceparent(x *exchange.Exchange) []byte {
 	b := x.Alloc(55)[:0]
 	b = append(b, "00-"...)
-	b = x.ID.Append(b)
+	b = append(b, x.IDText()...)
 	b = append(b, '-')
 	var span [8]byte
 	rand.Read(span[:])
@@ -76,8 +76,16 @@ func traceparent(x *exchange.Exchange) []byte {
 	return append(b, "-00"...)
 }
 
-// pieces are the buffers that bodies are moved through.
-var pieces = sync.Pool{New: func() any { return new([16 << 10]byte) }}
+// pieces are the buffers that bodies are moved through, bulks those for bodies
+// that fill one piece after the other.
+var (
+	pieces = sync.Pool{New: func() any { return new([16 << 10]byte) }}
+	bulks  = sync.Pool{New: func() any { return new([128 << 10]byte) }}
+)
+
+// bulkAfter is how many pieces in a row a body has filled when it is moved in
+// bulk.
+const bulkAfter = 4
 
 // move sends the upstream's answer to the client. A body that fits one piece
 // goes out together with its head; one of unknown length is flushed whenever
@@ -92,7 +100,10 @@ func (g *Gateway) move(x *exchange.Exchange, sink exchange.Sink) fault.Code {
 		}
 	}
 	defer release()
-	x.RespEdit.Set("X-Request-Id", x.ID.Append(x.Alloc(32)[:0]))
+	x.RespEdit.SetKnown(exchange.HeaderRequestID, x.IDText())
+	if whole, ok := body.Replay(); ok {
+		return g.moveWhole(x, sink, whole)
+	}
 	piece := pieces.Get().(*[16 << 10]byte)
 	defer pieces.Put(piece)
 	var n int
@@ -116,13 +127,22 @@ func (g *Gateway) move(x *exchange.Exchange, sink exchange.Sink) fault.Code {
 		return g.clientGone(x, werr)
 	}
 	x.BytesOut += int64(n)
+	buf, full := piece[:], 0
 	for err == nil {
-		n, err = x.RespBody.Read(piece[:])
+		n, err = x.RespBody.Read(buf)
 		if n > 0 {
-			if werr := sink.Write(piece[:n], x.RespBody.Buffered() == 0); werr != nil {
+			if werr := sink.Write(buf[:n], x.RespBody.Buffered() == 0); werr != nil {
 				return g.clientGone(x, werr)
 			}
 			x.BytesOut += int64(n)
+		}
+		if full++; n < len(buf) {
+			full = 0
+		}
+		if full == bulkAfter && len(buf) == len(piece) {
+			bulk := bulks.Get().(*[128 << 10]byte)
+			defer bulks.Put(bulk)
+			buf = bulk[:]
 		}
 	}
 	if err != io.EOF {
@@ -135,6 +155,19 @@ func (g *Gateway) move(x *exchange.Exchange, sink exchange.Sink) fault.Code {
 	}
 	if werr := sink.Finish(x.RespBody.Trailers()); werr != nil {
 		return g.clientGone(x, werr)
+	}
+	return none
+}
+
+// moveWhole is move for a body that has arrived to its end. The body is a view
+// that dies when it is closed.
+func (g *Gateway) moveWhole(x *exchange.Exchange, sink exchange.Sink, body []byte) fault.Code {
+	if err := sink.Head(&x.Resp, &x.RespEdit, x.Resp.Length, body); err != nil {
+		return g.clientGone(x, err)
+	}
+	x.BytesOut += int64(len(body))
+	if err := sink.Finish(x.RespBody.Trailers()); err != nil {
+		return g.clientGone(x, err)
 	}
 	return none
 }

@@ -64,19 +64,15 @@ func New(cfg Config) *Gateway {
 
 // record writes what happened: always, once, last.
 func (g *Gateway) record(x *exchange.Exchange, s *snapshot.Snapshot, r *snapshot.Route, code fault.Code) {
-	now := g.Now()
-	g.Records.Record(x, s.Legend(), code, now)
-	var upstream time.Duration
-	if !x.UpFirst.IsZero() {
-		upstream = x.UpFirst.Sub(x.UpStart)
-	}
+	took := x.Elapsed()
+	g.Records.Record(x, s.Legend(), code, took)
+	upstream := max(0, x.UpFirst-x.UpStart)
 	m := g.Unrouted
 	if r != nil {
 		m = r.Metrics
 	}
-	took := now.Sub(x.Start)
 	if x.Resp.Status == http.StatusSwitchingProtocols {
-		took = x.UpFirst.Sub(x.Start) // how long a tunnel lives says nothing of how quick we are
+		took = x.UpFirst // how long a tunnel lives says nothing of how quick we are
 	}
 	m.Observe(uint8(code), x.Resp.Status, took, upstream)
 }

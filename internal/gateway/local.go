@@ -93,7 +93,7 @@ func (w *localWriter) finish() error {
 			w.x.RespEdit.Add(name, []byte(v))
 		}
 	}
-	w.x.RespEdit.Set("X-Request-Id", w.x.ID.Append(nil))
+	w.x.RespEdit.SetKnown(exchange.HeaderRequestID, w.x.IDText())
 	body := w.body.Bytes()
 	if w.head {
 		body = nil

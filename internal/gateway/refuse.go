@@ -20,7 +20,7 @@ func (g *Gateway) refuse(x *exchange.Exchange, sink exchange.Sink, r *snapshot.R
 	e := &x.RespEdit
 	e.Set("Cache-Control", []byte("no-store"))
 	e.Set("X-Content-Type-Options", []byte("nosniff"))
-	e.Set("X-Request-Id", x.ID.Append(x.Alloc(32)[:0]))
+	e.SetKnown(exchange.HeaderRequestID, x.IDText())
 	if r != nil {
 		for _, challenge := range r.Chain.Challenges(code) {
 			e.Add("WWW-Authenticate", []byte(challenge))
@@ -68,7 +68,7 @@ func problem(x *exchange.Exchange, code fault.Code) []byte {
 	b = append(b, `,"code":"`...)
 	b = append(b, public...)
 	b = append(b, `","requestId":"`...)
-	b = x.ID.Append(b)
+	b = append(b, x.IDText()...)
 	return append(b, "\"}\n"...)
 }
 
@@ -81,7 +81,7 @@ func plainPage(x *exchange.Exchange, code fault.Code, form string) []byte {
 	b = append(b, " ("...)
 	b = append(b, code.Public().String()...)
 	b = append(b, ", request "...)
-	b = x.ID.Append(b)
+	b = append(b, x.IDText()...)
 	return append(b, ")\n"...)
 }
 

@@ -21,7 +21,7 @@ func (l *loan) end() {
 // record needs (labels, legend, metrics) holds no resource of the snapshot.
 func (g *Gateway) tunnel(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route, lent *loan) fault.Code {
 	lent.end()
-	x.RespEdit.Set("X-Request-Id", x.ID.Append(x.Alloc(32)[:0]))
+	x.RespEdit.SetKnown(exchange.HeaderRequestID, x.IDText())
 	defer x.RespBody.Close()
 	err := sink.Tunnel(&x.Resp, &x.RespEdit, x.Switched.Conn, x.Switched.Buffered)
 	if err == nil {

@@ -54,8 +54,8 @@ func (a *asker) take(fd uintptr) (done bool) {
 		if a.loud && a.wary {
 			return true
 		}
-		n, err := syscall.Write(int(fd), a.out)
-		if a.out = a.out[max(0, n):]; err != nil || len(a.out) > 0 {
+		n, err := writeNow(fd, a.out)
+		if a.out = a.out[n:]; err != nil || len(a.out) > 0 {
 			return true
 		}
 		if !a.loud {

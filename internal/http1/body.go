@@ -63,13 +63,15 @@ type bodyReader struct {
 
 // begin starts a body behind a head.
 func (b *bodyReader) begin(src *source, f framing, length int64) {
-	b.trailer.Reset()
-	*b = bodyReader{src: src, framing: f, trailer: b.trailer}
+	b.src, b.framing, b.left, b.err = src, f, 0, nil
 	switch {
 	case f == noBody || f == byLength && length == 0:
 		b.err = io.EOF
 	case f == byLength:
 		b.left = length
+	case f == byChunks:
+		b.next, b.data, b.frames, b.extra = chunkLine, 0, 0, 0
+		b.trailer.Reset()
 	}
 }
 
@@ -359,7 +361,7 @@ func harmlessTrailer(f *exchange.Field) bool {
 // trailers returns the trailer fields of a body read to its end, nil if there
 // are none. Those that must not go on are dropped.
 func (b *bodyReader) trailers() *exchange.Head {
-	if b.err != io.EOF || len(b.trailer.Fields) == 0 {
+	if b.err != io.EOF || b.framing != byChunks || len(b.trailer.Fields) == 0 {
 		return nil
 	}
 	return &b.trailer

@@ -96,7 +96,7 @@ func NewPool(cfg PoolConfig) *Pool {
 // of a response, is replaced once, by a new one, if the method is idempotent
 // and the body held in memory.
 func (p *Pool) Do(x *exchange.Exchange, t Timeouts, target Target) error {
-	x.UpStart = time.Now()
+	x.UpStart = x.Elapsed()
 	body, err := p.prepare(x)
 	if err != nil {
 		return err

@@ -57,7 +57,7 @@ type serverConn struct {
 }
 
 func newServerConn(s *Server, c net.Conn, info *exchange.Conn) *serverConn {
-	sc := &serverConn{srv: s, conn: c, raw: c, first: true}
+	sc := &serverConn{srv: s, conn: fast(c), raw: c, first: true}
 	if t, ok := c.(*tls.Conn); ok {
 		sc.raw = t.NetConn()
 	}

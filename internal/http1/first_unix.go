@@ -56,12 +56,7 @@ func rawTCP(c net.Conn) syscall.RawConn {
 // is nil if the error is EAGAIN.
 func lendAndRead(fd uintptr, bufs *buffers) (buf []byte, n int, err error) {
 	buf = bufs.get(smallBuffer)
-	for {
-		n, err = syscall.Read(int(fd), buf)
-		if err != syscall.EINTR {
-			break
-		}
-	}
+	n, err = readNow(fd, buf)
 	if err == syscall.EAGAIN {
 		bufs.put(buf)
 		return nil, 0, err

@@ -13,6 +13,10 @@ import (
 // joinTime is how long a pump may go on once the response has ended.
 const joinTime = time.Second
 
+// bulkAfter is how many pieces in a row a body has filled when it is moved in
+// larger ones.
+const bulkAfter = 4
+
 // pump moves a request body that is not held to the upstream. It owns the
 // body and the connection's write side until it is joined.
 type pump struct {
@@ -33,10 +37,11 @@ func (p *pump) run(body exchange.Body, length int64, firstByte time.Duration) {
 	defer close(p.done)
 	u := p.u
 	buf := u.pool.bufs.get(bodyBuffer)
-	defer u.pool.bufs.put(buf)
+	defer func() { u.pool.bufs.put(buf) }()
 	const room = 16 // for a chunk's size before its data, and its CRLF behind
+	size, full := heldBody, 0
 	for left := length; ; {
-		piece := buf[room : room+heldBody]
+		piece := buf[room : room+size]
 		n, err := body.Read(piece)
 		if length >= 0 {
 			if left -= int64(n); left < 0 || left > 0 && err == io.EOF {
@@ -59,6 +64,14 @@ func (p *pump) run(body exchange.Body, length int64, firstByte time.Duration) {
 		}
 		if err == io.EOF {
 			break
+		}
+		if full++; n < size {
+			full = 0
+		}
+		if full == bulkAfter && size == heldBody {
+			u.pool.bufs.put(buf)
+			buf = u.pool.bufs.get(bulkBuffer)
+			size = bulkBuffer - 2*room
 		}
 	}
 	p.whole = true

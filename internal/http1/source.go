@@ -10,19 +10,20 @@ import (
 )
 
 // Sizes of buffers: what most heads need, a body that is held whole with a
-// head before it, and the largest head.
+// head before it, the largest head, and what a long body is moved through.
 const (
 	smallBuffer = 4 << 10
 	bodyBuffer  = heldBody + smallBuffer
 	largeBuffer = maxHeaderSize + smallBuffer
+	bulkBuffer  = 128 << 10
 
 	heldBody = 16 << 10 // a body up to this size is held whole and goes with its head in one write
 )
 
-// buffers lends buffers of the three sizes.
-type buffers struct{ small, body, large sync.Pool }
+// buffers lends buffers of the four sizes.
+type buffers struct{ small, body, large, bulk sync.Pool }
 
-// get returns a buffer of at least n bytes, n at most largeBuffer.
+// get returns a buffer of at least n bytes, n at most bulkBuffer.
 func (b *buffers) get(n int) []byte {
 	switch {
 	case n <= smallBuffer:
@@ -35,11 +36,16 @@ func (b *buffers) get(n int) []byte {
 			return p[:]
 		}
 		return new([bodyBuffer]byte)[:]
+	case n <= largeBuffer:
+		if p, _ := b.large.Get().(*[largeBuffer]byte); p != nil {
+			return p[:]
+		}
+		return new([largeBuffer]byte)[:]
 	}
-	if p, _ := b.large.Get().(*[largeBuffer]byte); p != nil {
+	if p, _ := b.bulk.Get().(*[bulkBuffer]byte); p != nil {
 		return p[:]
 	}
-	return new([largeBuffer]byte)[:]
+	return new([bulkBuffer]byte)[:]
 }
 
 // put takes a buffer back that get returned. Views into it are dead.
@@ -53,6 +59,8 @@ func (b *buffers) put(p []byte) {
 		b.body.Put((*[bodyBuffer]byte)(p))
 	case largeBuffer:
 		b.large.Put((*[largeBuffer]byte)(p))
+	case bulkBuffer:
+		b.bulk.Put((*[bulkBuffer]byte)(p))
 	}
 }
 

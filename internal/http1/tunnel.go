@@ -46,7 +46,7 @@ func (u *upstreamConn) leaveHTTP() error {
 	u.last = true
 	u.body.reader.begin(&u.src, noBody, 0)
 	if u.tunnel > 0 {
-		u.total.arm(clock.in(max(1, u.tunnel-time.Since(x.UpStart))))
+		u.total.arm(clock.in(max(1, u.tunnel-(x.Elapsed()-x.UpStart))))
 	}
 	u.reading.arm(clock.in(u.idleTime))
 	x.Resp.Length = 0

@@ -56,7 +56,7 @@ type upstreamConn struct {
 }
 
 func newUpstreamConn(p *Pool, c net.Conn) *upstreamConn {
-	u := &upstreamConn{pool: p, conn: c, raw: c}
+	u := &upstreamConn{pool: p, conn: fast(c), raw: c}
 	u.peer.watch(c)
 	if p.cfg.TLS == nil {
 		u.asker.watch(c, &p.bufs)
@@ -159,7 +159,7 @@ func (u *upstreamConn) try(t Timeouts, target Target, body *outgoing) (ending, e
 	clock := u.pool.sweeper
 	u.pump = pump{u: u}
 	if t.Total > 0 {
-		left := max(1, t.Total-time.Since(u.x.UpStart))
+		left := max(1, t.Total-(u.x.Elapsed()-u.x.UpStart))
 		u.total.arm(clock.in(left))
 	}
 	u.src.release()
@@ -209,7 +209,7 @@ func (u *upstreamConn) send(p []byte, whole bool, firstByte time.Duration) (sent
 		case loud && u.reused:
 			return 0, errLoud
 		case n > 0:
-			u.x.UpFirst = time.Now()
+			u.x.UpFirst = u.x.Elapsed()
 		}
 		if sent == len(p) {
 			return sent, nil
@@ -239,8 +239,8 @@ func (u *upstreamConn) write(p []byte) (n int, err error) {
 // stamps watch.
 func (u *upstreamConn) read(p []byte) (int, error) {
 	n, err := u.conn.Read(p)
-	if n > 0 && u.x.UpFirst.IsZero() {
-		u.x.UpFirst = time.Now()
+	if n > 0 && u.x.UpFirst == 0 {
+		u.x.UpFirst = u.x.Elapsed()
 	}
 	return n, err
 }
@@ -256,7 +256,7 @@ func (u *upstreamConn) readHead() (silent bool, err error) {
 			if f := (*fault.Error)(nil); errors.As(err, &f) {
 				return false, responseFault(f)
 			}
-			if silent = len(head) == 0 && x.UpFirst.IsZero(); silent {
+			if silent = len(head) == 0 && x.UpFirst == 0; silent {
 				return true, u.failure(errNoResponse, err)
 			}
 			return false, u.failure(errShort, err)

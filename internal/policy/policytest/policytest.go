@@ -211,7 +211,7 @@ func (s *scenario) decide(t *testing.T, from netip.Addr, request string) (outcom
 		route, verdict = s.snapshot.Decide(x, &pipeline.World{Now: s.now, Counters: s.counters, Remote: true})
 		code = verdict.Code()
 	}
-	rec := events.Capture(x, s.snapshot.Legend(), code, s.now)
+	rec := events.Capture(x, s.snapshot.Legend(), code, 0)
 	e := events.Explain(&rec)
 	var b strings.Builder
 	for _, step := range e.Steps {
