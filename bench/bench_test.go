@@ -39,7 +39,7 @@ func TestRatiosCompareWithinARoundOnly(t *testing.T) {
 		{{cpu: 10}, {cpu: 100}, nil, {cpu: 10}},
 		{{cpu: 20}, {cpu: 200}, {cpu: 7}, nil},
 	}}
-	got := r.ratios(1, 0)
+	got := r.ratios(1, 0, cpu)
 	if len(got) != 2 || got[0] != 2 || got[1] != 2 {
 		t.Errorf("ratios: %v, want 2 and 2, without the rounds in which a run was refused", got)
 	}
@@ -68,9 +68,9 @@ func TestDishonestRunsAreRefused(t *testing.T) {
 	honest := func() *measurement {
 		return &measurement{
 			load:   outcome{Requests: 1000, Micros: 1e6},
-			before: tree{1: 0}, after: tree{1: time.Second},
-			upstream: upstream{connections: 64, requests: 1010},
-			probes:   4, passed: 4,
+			before: sight{proxy: tree{1: 0}},
+			after:  sight{proxy: tree{1: time.Second}, upstream: upstream{connections: 65, requests: 1011}},
+			probes: 4, passed: 4,
 		}
 	}
 	if err := honest().judge(64); err != nil {
@@ -79,10 +79,10 @@ func TestDishonestRunsAreRefused(t *testing.T) {
 	for name, spoil := range map[string]func(*measurement){
 		"an answer was an error":                 func(m *measurement) { m.load.StatusErrors = 1 },
 		"a connection broke":                     func(m *measurement) { m.load.SocketErrors = 1 },
-		"answers did not come from the backend":  func(m *measurement) { m.upstream.requests = 900 },
-		"requests were sent twice":               func(m *measurement) { m.upstream.requests = 2000 },
-		"upstream connections were not kept":     func(m *measurement) { m.upstream.connections = 1000 },
-		"a process ended and another came":       func(m *measurement) { m.after = tree{2: time.Second} },
+		"answers did not come from the backend":  func(m *measurement) { m.after.upstream.requests = 900 },
+		"requests were sent twice":               func(m *measurement) { m.after.upstream.requests = 2000 },
+		"upstream connections were not kept":     func(m *measurement) { m.after.upstream.connections = 1000 },
+		"a process ended and another came":       func(m *measurement) { m.after.proxy = tree{2: time.Second} },
 		"nobody asked during the run":            func(m *measurement) { m.probes = 0 },
 		"a bad token was let in during the run":  func(m *measurement) { m.wrong = os.ErrInvalid },
 		"an answer was an error and went unseen": func(m *measurement) { m.passed = 20 },

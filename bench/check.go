@@ -6,6 +6,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -31,10 +33,14 @@ type prober struct {
 	passed, turned int // requests answered with 200 and with a refusal
 }
 
-func newProber(url string, body []byte) *prober {
+// newProber returns one that trusts roots, if url is of TLS.
+func newProber(url string, body []byte, roots *x509.CertPool) *prober {
 	return &prober{url: url, body: body, client: &http.Client{
-		Timeout:   5 * time.Second,
-		Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true},
+		Timeout: 5 * time.Second,
+		Transport: &http.Transport{
+			DisableKeepAlives: true, DisableCompression: true,
+			TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13},
+		},
 	}}
 }
 
@@ -52,7 +58,7 @@ func (p *prober) get(ctx context.Context, authorization string) (int, []byte, er
 		return 0, nil, err
 	}
 	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	b, err := io.ReadAll(io.LimitReader(res.Body, 64<<20))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if res.StatusCode == http.StatusOK {
@@ -202,22 +208,33 @@ func countLines(file string) (lines, ok int, err error) {
 	}
 }
 
-// counted returns how many requests Warder's metrics have seen.
-func (p *prober) counted(ctx context.Context, url string) (int, error) {
+// metric returns a metric of Warder, added up over its labels.
+func (p *prober) metric(ctx context.Context, url, name string) (float64, error) {
+	all, err := p.metricsOf(ctx, url, name)
+	return all[0], err
+}
+
+// metricsOf returns several metrics, each added up over its labels.
+func (p *prober) metricsOf(ctx context.Context, url string, names ...string) ([]float64, error) {
+	sums := make([]float64, len(names))
 	q := prober{client: p.client, url: url}
 	_, b, err := q.get(ctx, "")
 	if err != nil {
-		return 0, err
+		return sums, err
 	}
-	sum := 0.0
 	for line := range strings.Lines(string(b)) {
-		if strings.HasPrefix(line, "warder_requests_total{") {
-			n, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndexByte(strings.TrimSpace(line), ' '):]), 64)
-			if err != nil {
-				return 0, err
+		line = strings.TrimSpace(line)
+		for i, name := range names {
+			rest, found := strings.CutPrefix(line, name)
+			if !found || rest == "" || rest[0] != '{' && rest[0] != ' ' {
+				continue
 			}
-			sum += n
+			n, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
+			if err != nil {
+				return sums, err
+			}
+			sums[i] += n
 		}
 	}
-	return int(sum), nil
+	return sums, nil
 }

@@ -10,17 +10,25 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
 // tools says which programs are missing.
-func tools(o options) error {
+func tools(o options, chosen []scenario) error {
 	needed := []string{"nginx", "haproxy", "wrk"}
+	if slices.ContainsFunc(chosen, func(s scenario) bool { return s.tool == h2load }) {
+		needed = append(needed, "h2load")
+	}
 	if o.pinned {
 		needed = append(needed, "taskset")
 	}
-	packages := map[string]string{"taskset": "util-linux"}
+	if o.profile {
+		needed = append(needed, "perf")
+	}
+	packages := map[string]string{"taskset": "util-linux", "h2load": "nghttp2-client", "perf": "linux-perf"}
 	var errs []error
 	for _, name := range needed {
 		if _, err := exec.LookPath(name); err != nil {
@@ -43,15 +51,47 @@ func program(name string) (string, error) {
 	return filepath.Abs(path)
 }
 
-// build builds warder into dir from the sources at hand.
-func build(ctx context.Context, dir string) (string, error) {
-	path := filepath.Join(dir, "warder")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "./cmd/warder")
+// build builds a command of the sources at hand, and returns its path in dir.
+func build(ctx context.Context, dir, source string) (string, error) {
+	path := filepath.Join(dir, filepath.Base(source))
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, source)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("warder does not build: %w\n%s", err, out)
+		return "", fmt.Errorf("%s does not build: %w\n%s", source, err, out)
 	}
 	return path, nil
+}
+
+// enoughFiles asks for as many open files as idle connections need, for this
+// process and what it starts.
+func enoughFiles() error {
+	const needed = manyIdle + 2000
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+		return err
+	}
+	if l.Max < needed {
+		return fmt.Errorf("%d open files are allowed, and %d idle connections need %d: raise the limit (ulimit -Hn), or name other scenarios", l.Max, manyIdle, needed)
+	}
+	l.Cur = l.Max
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l)
+}
+
+// background returns how many cores processes take while the rig does nothing,
+// over a second.
+func background(ctx context.Context) (float64, error) {
+	before, err := busy()
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-time.After(time.Second):
+	}
+	after, err := busy()
+	return (after - before).Seconds() / time.Since(began).Seconds(), err
 }
 
 // commit names the sources at hand.
@@ -64,8 +104,8 @@ func commit(ctx context.Context) string {
 }
 
 // describe returns the facts that figures depend on, one a line. source says
-// where warder is from.
-func describe(ctx context.Context, o options, source string) []string {
+// where warder is from, others how many cores were taken before the first run.
+func describe(ctx context.Context, o options, source string, others float64) []string {
 	first := func(name string, args ...string) string {
 		out, err := exec.CommandContext(ctx, name, args...).CombinedOutput() // nginx -v writes to stderr
 		line, _, _ := strings.Cut(string(out), "\n")
@@ -91,6 +131,7 @@ func describe(ctx context.Context, o options, source string) []string {
 		"date:    " + time.Now().UTC().Format("2006-01-02 15:04 UTC"),
 		fmt.Sprintf("machine: %d cores, %s, %s/%s", runtime.NumCPU(), cpu, runtime.GOOS, runtime.GOARCH),
 		"kernel:  " + words("/proc/sys/kernel/osrelease", 1) + ", load average " + words("/proc/loadavg", 3),
+		fmt.Sprintf("others:  other programs took %.2f cores in the second before the first run", others),
 		"warder:  " + first(o.warder, "version") + ", " + source,
 	}
 	if o.before != "" {
@@ -101,7 +142,8 @@ func describe(ctx context.Context, o options, source string) []string {
 		"nginx:   "+strings.TrimPrefix(first("nginx", "-v"), "nginx version: "),
 		"haproxy: "+first("haproxy", "-v"),
 		"wrk:     "+strings.TrimPrefix(version, "wrk "),
+		"h2load:  "+strings.TrimPrefix(first("h2load", "--version"), "h2load "),
 		fmt.Sprintf("mode:    %s", mode),
-		fmt.Sprintf("load:    %d connections, %d rounds of %d s after %d s of warming up", o.connections, o.rounds, o.seconds, o.warm),
+		fmt.Sprintf("load:    %d connections where a scenario does not say, %d rounds at most of %d s after %d s of warming up", o.connections, o.rounds, o.seconds, o.warm),
 	)
 }

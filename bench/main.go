@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -35,6 +36,7 @@ type options struct {
 	pinned      bool
 	warder      string // program; empty: built from the sources
 	before      string // program to compare it with; empty: none
+	profile     bool
 	report      string // name; empty: no report
 }
 
@@ -53,7 +55,7 @@ func run(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	err = measure(ctx, o, chosen)
+	err = compare(ctx, o, chosen)
 	switch {
 	case ctx.Err() != nil:
 		fmt.Fprintln(os.Stderr, "bench: stopped; everything it started has ended")
@@ -72,20 +74,21 @@ func parse(args []string) (options, []scenario, error) {
 	var o options
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.Usage = func() {
-		fmt.Fprintln(f.Output(), "usage: bench/run [flags] [scenario…]\n\nScenarios, all of them by default:")
+		fmt.Fprintln(f.Output(), "usage: bench/run [flags] [all | scenario…]\n\nScenarios, all of them by default:")
 		for _, s := range scenarios {
 			fmt.Fprintf(f.Output(), "  %-9s %s\n", s.name, s.about)
 		}
 		fmt.Fprintln(f.Output(), "\nFlags:")
 		f.PrintDefaults()
 	}
-	f.IntVar(&o.rounds, "rounds", 7, "rounds; each measures every proxy once")
-	f.IntVar(&o.seconds, "seconds", 5, "seconds of a measured run")
+	f.IntVar(&o.rounds, "rounds", 15, "rounds; each measures every proxy once; some scenarios take fewer")
+	f.IntVar(&o.seconds, "seconds", 2, "seconds of a measured run")
 	f.IntVar(&o.warm, "warm", 1, "seconds of load before it")
 	f.IntVar(&o.connections, "connections", 64, "keep-alive connections of the load")
 	f.BoolVar(&o.pinned, "pinned", false, "proxy alone on core 0 with one thread, load and backend on core 1; otherwise all share all cores")
 	f.StringVar(&o.warder, "warder", "", "`program` to measure; built from the sources by default")
 	f.StringVar(&o.before, "before", "", "another warder `program`, measured as a further row")
+	f.BoolVar(&o.profile, "profile", false, "after the rounds run Warder once more beside perf, and add where its CPU time goes")
 	f.StringVar(&o.report, "report", "", "write bench/reports/DATE-`NAME`.md")
 
 	names := []string{}
@@ -113,7 +116,7 @@ func parse(args []string) (options, []scenario, error) {
 	if o.pinned && runtime.NumCPU() < 2 {
 		return o, nil, errors.New("-pinned needs two cores, one of them for the load and the backend")
 	}
-	if len(names) == 0 {
+	if len(names) == 0 || slices.Equal(names, []string{"all"}) {
 		return o, scenarios, nil
 	}
 	var chosen []scenario
@@ -127,10 +130,10 @@ func parse(args []string) (options, []scenario, error) {
 	return o, chosen, nil
 }
 
-// measure runs the chosen scenarios and prints their tables. Whatever it
+// compare runs the chosen scenarios and prints their tables. Whatever it
 // starts has ended, and its files are gone, when it returns.
-func measure(ctx context.Context, o options, chosen []scenario) (err error) {
-	if err := tools(o); err != nil {
+func compare(ctx context.Context, o options, chosen []scenario) (err error) {
+	if err := tools(o, chosen); err != nil {
 		return err
 	}
 	// The kernel drops this address when the process ends, however it ends.
@@ -151,10 +154,18 @@ func measure(ctx context.Context, o options, chosen []scenario) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if slices.ContainsFunc(chosen, func(s scenario) bool { return s.tool == idle }) {
+		if err := enoughFiles(); err != nil {
+			return err
+		}
+	}
+	if _, err := build(ctx, dir, "./bench/kit"); err != nil {
+		return err
+	}
 	source := o.warder
 	if source == "" {
 		source = "built from " + commit(ctx)
-		o.warder, err = build(ctx, dir)
+		o.warder, err = build(ctx, dir, "./cmd/warder")
 	} else {
 		o.warder, err = program(o.warder)
 	}
@@ -167,12 +178,16 @@ func measure(ctx context.Context, o options, chosen []scenario) (err error) {
 		}
 	}
 
-	r := &rig{options: o, dir: dir, machine: describe(ctx, o, source)}
-	fmt.Println(strings.Join(r.machine, "\n"))
-	if err := r.backendUp(ctx); err != nil {
+	others, err := background(ctx)
+	if err != nil {
 		return err
 	}
-	defer r.backend.stop()
+	r := &rig{options: o, dir: dir, machine: describe(ctx, o, source, others)}
+	fmt.Println(strings.Join(r.machine, "\n"))
+	if err := r.up(ctx); err != nil {
+		return err
+	}
+	defer r.down()
 	var results []*result
 	refused := 0
 	for _, s := range chosen {
@@ -183,6 +198,10 @@ func measure(ctx context.Context, o options, chosen []scenario) (err error) {
 		fmt.Printf("\n%s", res.table())
 		results = append(results, res)
 		refused += len(res.refused)
+	}
+	if rows := targetRows(results); len(rows) > 0 {
+		fmt.Println()
+		plain(os.Stdout, verdictHeader, rows)
 	}
 	if report != "" {
 		if err := writeReport(report, r, results); err != nil {

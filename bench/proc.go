@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -106,6 +107,24 @@ func (t tree) rss() (sum int) {
 			pages, _ := strconv.Atoi(f[1])
 			sum += pages * os.Getpagesize()
 		}
+	}
+	return sum
+}
+
+// resetPeak makes peak count from now on: proc_pid_clear_refs(5).
+func (t tree) resetPeak() (err error) {
+	for pid := range t {
+		err = errors.Join(err, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0))
+	}
+	return err
+}
+
+// peak returns the most resident memory in bytes that each process of the
+// tree has had, added up.
+func (t tree) peak() (sum int) {
+	for pid := range t {
+		kib, _ := strconv.Atoi(strings.TrimSuffix(field(fmt.Sprintf("/proc/%d/status", pid), "VmHWM"), " kB")) // 0: it has ended
+		sum += kib << 10
 	}
 	return sum
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,30 +15,48 @@ import (
 // result is all runs of a scenario.
 type result struct {
 	scenario
-	options options
+	rounds  int
 	runs    [][]*figures // by peer, then by round; nil: refused
 	refused []string
+	notes   []string // what else was measured
+	profile string
 }
 
-// values returns one figure of every run of a peer that counts.
-func (r *result) values(peer int, of func(*figures) float64) (all []float64) {
+// refuse notes what counts in no figure, and why.
+func (r *result) refuse(what string, err error) {
+	r.refused = append(r.refused, what+": "+strings.ReplaceAll(err.Error(), "\n", "; "))
+}
+
+// values returns one figure of every run of a peer that counts and has it.
+func (r *result) values(peer int, m measure) (all []float64) {
 	for _, f := range r.runs[peer] {
-		if f != nil {
-			all = append(all, of(f))
+		if f != nil && !math.IsNaN(m.of(f)) {
+			all = append(all, m.of(f))
 		}
 	}
 	return all
 }
 
-// ratios returns, for every round in which both count, the CPU time of one
-// peer divided by that of the other.
-func (r *result) ratios(peer, to int) (all []float64) {
+// ratios returns, for every round in which both count, the figure of one peer
+// divided by that of the other.
+func (r *result) ratios(peer, to int, m measure) (all []float64) {
 	for round, f := range r.runs[peer] {
-		if g := r.runs[to][round]; f != nil && g != nil && g.cpu > 0 {
-			all = append(all, f.cpu/g.cpu)
+		if g := r.runs[to][round]; f != nil && g != nil && m.of(g) > 0 {
+			all = append(all, m.of(f)/m.of(g))
 		}
 	}
 	return all
+}
+
+// line returns some figures of a run in words.
+func (f *figures) line(measures []measure) string {
+	var parts []string
+	for _, m := range measures {
+		if v := m.of(f); !math.IsNaN(v) {
+			parts = append(parts, fmt.Sprintf(m.format+" %s", v, m.name))
+		}
+	}
+	return strings.Join(append(parts, fmt.Sprintf("elsewhere %.2f cores", f.elsewhere)), ", ")
 }
 
 func ratio(values []float64) string {
@@ -48,33 +67,33 @@ func ratio(values []float64) string {
 	return fmt.Sprintf("%.2f (%.2f–%.2f)", median(values), low, high)
 }
 
-// header and rows are the table: medians, ratios with their interval.
+// header and rows are the table: medians, and the first figure's ratio with
+// its interval.
 func (r *result) header() []string {
-	return []string{"", "CPU µs/request", "÷ " + r.peers[0].name + " (95%)", "requests/s", "p50 ms", "p99 ms", "RSS MiB"}
+	all := []string{"", r.measures[0].name, "÷ " + r.peers[0].name + " (95%)"}
+	for _, m := range r.measures[1:] {
+		all = append(all, m.name)
+	}
+	return all
 }
 
 func (r *result) rows() (all [][]string) {
 	for i, c := range r.peers {
-		column := func(format string, of func(*figures) float64) string {
-			values := r.values(i, of)
-			if len(values) == 0 {
-				return "–"
+		row := []string{c.name}
+		for at, m := range r.measures {
+			if values := r.values(i, m); len(values) > 0 {
+				row = append(row, fmt.Sprintf(m.format, median(values)))
+			} else {
+				row = append(row, "–")
 			}
-			return fmt.Sprintf(format, median(values))
+			switch {
+			case at == 0 && i == 0:
+				row = append(row, "1")
+			case at == 0:
+				row = append(row, ratio(r.ratios(i, 0, m)))
+			}
 		}
-		relative := "1"
-		if i > 0 {
-			relative = ratio(r.ratios(i, 0))
-		}
-		all = append(all, []string{
-			c.name,
-			column("%.1f", func(f *figures) float64 { return f.cpu }),
-			relative,
-			column("%.0f", func(f *figures) float64 { return f.rate }),
-			column("%.2f", func(f *figures) float64 { return f.p50 }),
-			column("%.2f", func(f *figures) float64 { return f.p99 }),
-			column("%.0f", func(f *figures) float64 { return f.rss }),
-		})
+		all = append(all, row)
 	}
 	return all
 }
@@ -84,11 +103,11 @@ func (r *result) rows() (all [][]string) {
 func (r *result) remarks() (all []string) {
 	last := len(r.peers) - 1
 	for i := 1; i < last; i++ {
-		all = append(all, fmt.Sprintf("warder ÷ %s: %s", r.peers[i].name, ratio(r.ratios(last, i))))
+		all = append(all, fmt.Sprintf("%s ÷ %s: %s", r.peers[last].name, r.peers[i].name, ratio(r.ratios(last, i, r.measures[0]))))
 	}
 	var noise []float64
 	for i := range r.peers {
-		noise = append(noise, r.values(i, func(f *figures) float64 { return f.elsewhere })...)
+		noise = append(noise, r.values(i, elsewhere)...)
 	}
 	if len(noise) > 0 {
 		worst := 0.0
@@ -101,9 +120,10 @@ func (r *result) remarks() (all []string) {
 		}
 		all = append(all, line)
 	}
-	if r.options.rounds < 5 {
+	if r.rounds < 5 {
 		all = append(all, "fewer than five rounds: the intervals say little")
 	}
+	all = append(all, r.notes...)
 	for _, s := range r.refused {
 		all = append(all, "REFUSED "+s)
 	}
@@ -114,16 +134,34 @@ func (r *result) remarks() (all []string) {
 func (r *result) table() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n\n", r.name, r.about)
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	for _, row := range append([][]string{r.header()}, r.rows()...) {
-		fmt.Fprintln(t, strings.Join(row, "\t"))
-	}
-	_ = t.Flush() // to memory
+	plain(&b, r.header(), r.rows())
 	fmt.Fprintln(&b)
 	for _, s := range r.remarks() {
 		fmt.Fprintln(&b, s)
 	}
+	if r.profile != "" {
+		fmt.Fprintf(&b, "\n%s\n", r.profile)
+	}
 	return b.String()
+}
+
+// plain writes a table for a terminal.
+func plain(w io.Writer, head []string, rows [][]string) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range append([][]string{head}, rows...) {
+		fmt.Fprintln(t, strings.Join(row, "\t"))
+	}
+	_ = t.Flush() // to memory, or to a terminal that may have gone
+}
+
+// targetRows are the targets of all results.
+func targetRows(results []*result) (rows [][]string) {
+	for _, r := range results {
+		for _, v := range r.verdicts() {
+			rows = append(rows, v.row())
+		}
+	}
+	return rows
 }
 
 // writeReport writes the results as a page that is not there yet.
@@ -134,6 +172,10 @@ func writeReport(path string, r *rig, results []*result) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Warder beside nginx and HAProxy: %s\n\n", r.report)
 	fmt.Fprintf(&b, "How this was measured and how to read it: [the rig](../README.md).\n\n```\n%s\n```\n", strings.Join(r.machine, "\n"))
+	if rows := targetRows(results); len(rows) > 0 {
+		fmt.Fprint(&b, "\n## Targets\n\nWarder's figure, alone or divided by another's of the same round: the median, and its interval over the rounds. A target is met if the lower end of the interval is at or under the bound.\n\n")
+		table(&b, verdictHeader, rows)
+	}
 	for _, res := range results {
 		res.markdown(&b)
 	}
@@ -159,20 +201,42 @@ func (r *result) markdown(w io.Writer) {
 	for _, s := range r.remarks() {
 		fmt.Fprintf(w, "- %s\n", s)
 	}
-	fmt.Fprintf(w, "\nEvery run, CPU µs per request (requests/s; p99 ms; cores taken elsewhere; connections opened to the backend; probes during the run):\n\n")
+	if r.profile != "" {
+		fmt.Fprintf(w, "\nWhere the CPU time of Warder goes, by samples in a further run:\n\n```\n%s\n```\n", r.profile)
+	}
+	r.everyRun(w)
+}
+
+// everyRun writes a table of the single runs.
+func (r *result) everyRun(w io.Writer) {
+	var names []string
+	for _, m := range r.measures[1:] {
+		names = append(names, m.name)
+	}
+	fmt.Fprintf(w, "\nEvery run: %s (%s; cores taken elsewhere; connections opened to the backend; probes during the run):\n\n", r.measures[0].name, strings.Join(names, "; "))
 	head := []string{"round"}
 	for _, c := range r.peers {
 		head = append(head, c.name)
 	}
 	var rows [][]string
-	for round := range r.options.rounds {
+	for round := range r.rounds {
 		row := []string{fmt.Sprint(round + 1)}
 		for i := range r.peers {
-			if f := r.runs[i][round]; f == nil {
+			f := r.runs[i][round]
+			if f == nil {
 				row = append(row, "refused")
-			} else {
-				row = append(row, fmt.Sprintf("%.1f (%.0f; %.2f; %.2f; %d; %d)", f.cpu, f.rate, f.p99, f.elsewhere, f.opened, f.probes))
+				continue
 			}
+			var rest []string
+			for _, m := range r.measures[1:] {
+				if v := m.of(f); math.IsNaN(v) {
+					rest = append(rest, "–")
+				} else {
+					rest = append(rest, fmt.Sprintf(m.format, v))
+				}
+			}
+			first := fmt.Sprintf(r.measures[0].format, r.measures[0].of(f))
+			row = append(row, fmt.Sprintf("%s (%s; %.2f; %d; %d)", first, strings.Join(rest, "; "), f.elsewhere, f.opened, f.probes))
 		}
 		rows = append(rows, row)
 	}

@@ -1,6 +1,7 @@
--- Sends the tokens of the file BENCH_TOKENS in turn, if it is set. Every
--- thread starts at a place of its own. At the end: the figures as JSON.
-local file = os.getenv("BENCH_TOKENS")
+-- Sends the requests of the file BENCH_REQUESTS in turn, if it is set: a line
+-- each, a path and after a tab the bearer token, if any. Every thread starts
+-- at a place of its own. At the end: the figures as JSON.
+local file = os.getenv("BENCH_REQUESTS")
 local threads = 0
 function setup(thread)
   thread:set("number", threads)
@@ -10,9 +11,10 @@ end
 if file then
   local requests, at = {}, 0
   function init(args)
-    for token in io.lines(file) do
-      wrk.headers["Authorization"] = "Bearer " .. token
-      requests[#requests + 1] = wrk.format()
+    for line in io.lines(file) do
+      local path, token = line:match("^([^\t]*)\t(.*)$")
+      wrk.headers["Authorization"] = token ~= "" and "Bearer " .. token or nil
+      requests[#requests + 1] = wrk.format(nil, path)
     end
     at = math.floor(#requests / 2) * number
   end
