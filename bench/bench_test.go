@@ -69,7 +69,7 @@ func TestDishonestRunsAreRefused(t *testing.T) {
 		return &measurement{
 			load:   outcome{Requests: 1000, Micros: 1e6},
 			before: sight{proxy: tree{1: 0}},
-			after:  sight{proxy: tree{1: time.Second}, upstream: upstream{connections: 65, requests: 1011}},
+			after:  sight{at: time.Unix(1, 0), proxy: tree{1: time.Second}, upstream: upstream{connections: 65, requests: 1011}},
 			probes: 4, passed: 4,
 		}
 	}
@@ -83,6 +83,7 @@ func TestDishonestRunsAreRefused(t *testing.T) {
 		"requests were sent twice":               func(m *measurement) { m.after.upstream.requests = 2000 },
 		"upstream connections were not kept":     func(m *measurement) { m.after.upstream.connections = 1000 },
 		"a process ended and another came":       func(m *measurement) { m.after.proxy = tree{2: time.Second} },
+		"the rate was not kept":                  func(m *measurement) { m.tool, m.due = paced, 2000 },
 		"nobody asked during the run":            func(m *measurement) { m.probes = 0 },
 		"a bad token was let in during the run":  func(m *measurement) { m.wrong = os.ErrInvalid },
 		"an answer was an error and went unseen": func(m *measurement) { m.passed = 20 },
@@ -132,10 +133,12 @@ func TestCommandLine(t *testing.T) {
 	if err != nil || o.rounds != 3 || o.seconds != 2 || len(chosen) != 2 || chosen[0].name != "jwt" || chosen[1].name != "plain" {
 		t.Errorf("%+v, %v", o, err)
 	}
-	if _, all, err := parse(nil); err != nil || len(all) != len(scenarios) {
-		t.Errorf("without names: %d scenarios, %v", len(all), err)
+	for _, args := range [][]string{nil, {"all", "-rounds", "3"}} {
+		if _, all, err := parse(args); err != nil || len(all) != len(scenarios) {
+			t.Errorf("%q: %d scenarios, %v", args, len(all), err)
+		}
 	}
-	for _, bad := range [][]string{{"-rounds", "0"}, {"-seconds", "x"}, {"-report", "../x"}, {"swift"}, {"-connections", "1"}} {
+	for _, bad := range [][]string{{"-rounds", "0"}, {"-seconds", "x"}, {"-report", "../x"}, {"swift"}, {"all", "plain"}, {"-connections", "1"}} {
 		if _, _, err := parse(bad); err == nil {
 			t.Errorf("%v was taken", bad)
 		}

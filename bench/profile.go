@@ -21,9 +21,10 @@ const profileTop = 40
 // in no figure. It returns the top of where its CPU time went.
 func (r *rig) profiled(ctx context.Context, s scenario, w *work) (string, error) {
 	file := filepath.Join(r.dir, s.name+".perf")
-	defer os.Remove(file) // the folder goes in any case
-	_, err := r.turn(ctx, s, s.peers[len(s.peers)-1], w, func(p *process) error {
-		_, err := output(ctx, "perf", "record", "-q", "-e", "cpu-clock", "-F", "999", "-p", strconv.Itoa(p.cmd.Process.Pid), "-o", file, "--", "sleep", strconv.Itoa(r.seconds))
+	defer os.Remove(file)        // the folder goes in any case
+	seconds := max(5, r.seconds) // for enough samples
+	_, err := r.turn(ctx, s, s.peers[len(s.peers)-1], w, seconds, func(p *process) error {
+		_, err := output(ctx, "perf", "record", "-q", "-e", "cpu-clock", "-F", "999", "-p", strconv.Itoa(p.cmd.Process.Pid), "-o", file, "--", "sleep", strconv.Itoa(seconds))
 		return err
 	})
 	if err != nil {
@@ -51,7 +52,7 @@ func perf(ctx context.Context, file, sort string) ([]string, error) {
 	var lines []string
 	for line := range strings.Lines(out) {
 		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
-			lines = append(lines, fmt.Sprintf("%7s", "")[:max(0, 7-strings.IndexByte(line, ' '))]+blanks.ReplaceAllString(line, "  "))
+			lines = append(lines, strings.TrimRight(blanks.ReplaceAllString(line, "  "), " -"))
 		}
 	}
 	return lines, nil

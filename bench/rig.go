@@ -150,6 +150,17 @@ func (r *rig) serve(ctx context.Context, name string, command func(dir string, p
 	return b, nil
 }
 
+// ended says why a backend does not serve any more; nothing can be measured
+// without it.
+func (b *backend) ended() error {
+	select {
+	case <-b.done:
+		return errors.Join(fmt.Errorf("a backend ended by itself: %s", b.cmd.ProcessState), b.said())
+	default:
+		return nil
+	}
+}
+
 // down ends the backends that were started.
 func (r *rig) down() {
 	for _, b := range []*backend{r.nginx, r.sink} {
@@ -237,9 +248,9 @@ func (r *rig) play(ctx context.Context, s scenario) (*result, error) {
 		for i := range s.peers {
 			i = (i + round) % len(s.peers)
 			c := s.peers[i]
-			f, err := r.turn(ctx, s, c, w, nil)
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
+			f, err := r.turn(ctx, s, c, w, r.seconds, nil)
+			if err := errors.Join(ctx.Err(), r.nginx.ended(), r.sink.ended()); err != nil {
+				return nil, err
 			}
 			label := fmt.Sprintf("  round %d of %d  %-14s", round+1, rounds, c.name)
 			if err != nil {

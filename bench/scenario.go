@@ -19,6 +19,7 @@ type scenario struct {
 	path        string      // empty: /orders/1
 	sink        bool        // the backend reads bodies, instead of nginx
 	rounds      int         // at most; 0: as the command line says
+	warm        int         // seconds of load before a run, at least
 	peers       []contender // the first is what the others are compared with, the last is Warder
 	measures    []measure   // columns; the first is the one that is compared
 	targets     []target
@@ -104,13 +105,14 @@ var scenarios = []scenario{
 	{
 		name: "jwt-many", about: "the same with 10,000 different tokens in turn, each of another client",
 		tool: wrk, tokens: 10_000, rounds: 9,
+		warm:     3, // so that every token has come once
 		measures: usual,
 		peers:    []contender{nginxPlain, haproxyJWT, warderJWT},
 	},
 	{
 		name: "routes", about: "10 routes against 10,000, each asked for in turn",
 		tool:     wrk,
-		measures: []measure{cpu, ready, rate, middle, slow, memory, allocations},
+		measures: []measure{cpu, ready, rate, middle, slow, memory},
 		peers: []contender{
 			warderPlain.with("warder, 10", "has 10 routes", func(c *contender) { c.routes = 10 }),
 			warderPlain.with("warder, 10,000", "has 10,000 routes", func(c *contender) { c.routes = 10_000 }),

@@ -16,7 +16,7 @@ import (
 // turn starts one proxy, measures it under load and ends it.
 // beside, if there is one, is called with its process when the measured load
 // has begun, and waited for.
-func (r *rig) turn(ctx context.Context, s scenario, c contender, w *work, beside func(*process) error) (*figures, error) {
+func (r *rig) turn(ctx context.Context, s scenario, c contender, w *work, seconds int, beside func(*process) error) (*figures, error) {
 	r.turns++
 	dir := filepath.Join(r.dir, fmt.Sprintf("run-%d", r.turns))
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -100,7 +100,7 @@ func (r *rig) turn(ctx context.Context, s scenario, c contender, w *work, beside
 	if err != nil {
 		return nil, fmt.Errorf("warming up: %w", err)
 	}
-	m, err := t.measured(ctx, r.seconds, beside)
+	m, err := t.measured(ctx, seconds, beside)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func (r *rig) program(c contender) string {
 // warmUp puts load on a proxy that is not measured. A paced load takes its
 // rate from it; idle connections come to a proxy that has done little.
 func (r *rig) warmUp(ctx context.Context, t *trial) (o outcome, err error) {
-	l, seconds := t.load, r.warm
+	l, seconds := t.load, max(r.warm, t.warm)
 	switch l.tool {
 	case idle:
 		return o, nil
@@ -169,6 +169,7 @@ type trial struct {
 
 // sight is what is read before and after the measured load.
 type sight struct {
+	at       time.Time
 	proxy    tree
 	backend  tree
 	busy     time.Duration
@@ -184,6 +185,7 @@ type measurement struct {
 	tool           tool
 	goProgram      bool // heap and mallocs say something
 	load           outcome
+	due            float64 // requests per second of a paced load
 	before, after  sight
 	probes, passed int   // passed: of the prober's questions
 	wrong          error // what the prober met
@@ -193,6 +195,7 @@ type measurement struct {
 // first after it, so that asking is not measured.
 func (t *trial) look(ctx context.Context, s *sight, after bool) error {
 	times := func() error {
+		s.at = time.Now()
 		var errs [3]error
 		s.busy, errs[0] = busy()
 		s.backend, errs[1] = readTree(t.backend.cmd.Process.Pid)
@@ -219,27 +222,34 @@ func (t *trial) look(ctx context.Context, s *sight, after bool) error {
 }
 
 // lookInside reads what a Go program says of its memory. Before the load it
-// asks twice: what lies between is what asking costs, and is added once, as
-// the question after the load pays it once more.
+// asks three times: what lies between the last two is what asking costs, and
+// is added once, as the question after the load pays it once more. The first
+// pays for what later ones use again.
 func (t *trial) lookInside(ctx context.Context, s *sight, after bool) error {
 	read := func() (mallocs float64, err error) {
 		m, err := t.prober.metricsOf(ctx, t.metrics, "go_memstats_mallocs_total", "go_memstats_heap_inuse_bytes", "go_memstats_stack_inuse_bytes")
 		s.heap = m[1] + m[2]
 		return m[0], err
 	}
-	first, err := read()
-	s.mallocs = first
-	if after || err != nil {
+	if after {
+		var err error
+		s.mallocs, err = read()
 		return err
 	}
-	again, err := read()
-	s.mallocs = again + (again - first)
-	return err
+	var all [3]float64
+	for i := range all {
+		var err error
+		if all[i], err = read(); err != nil {
+			return err
+		}
+	}
+	s.mallocs = all[2] + (all[2] - all[1])
+	return nil
 }
 
 // measured runs the load once while the prober asks its questions.
 func (t *trial) measured(ctx context.Context, seconds int, beside func(*process) error) (m measurement, err error) {
-	m.tool, m.goProgram = t.load.tool, t.metrics != ""
+	m.tool, m.goProgram, m.due = t.load.tool, t.metrics != "", t.load.rate
 	passed, _ := t.prober.counts()
 	if err := t.look(ctx, &m.before, false); err != nil {
 		return m, err
@@ -313,7 +323,7 @@ func (t *trial) settle(ctx context.Context) {
 }
 
 // judge says what makes the run dishonest.
-func (m *measurement) judge(connections int) error {
+func (m *measurement) judge(concurrency int) error {
 	var errs []error
 	if m.wrong != nil {
 		errs = append(errs, fmt.Errorf("during the run: %w", m.wrong))
@@ -324,6 +334,9 @@ func (m *measurement) judge(connections int) error {
 	if !m.before.proxy.same(m.after.proxy) {
 		errs = append(errs, errors.New("the proxy's processes changed during the run"))
 	}
+	if got := float64(m.load.Requests) / (float64(m.load.Micros) / 1e6); m.tool == paced && got < 0.9*m.due {
+		errs = append(errs, fmt.Errorf("%.0f requests per second were to be made and %.0f were", m.due, got))
+	}
 	asked := m.load.Requests + m.passed
 	// The question for the counters is one of each itself.
 	requests := m.after.upstream.requests - m.before.upstream.requests - 1
@@ -332,8 +345,10 @@ func (m *measurement) judge(connections int) error {
 		within("answers of 400 and above", m.load.StatusErrors, 0, 0),
 		within("broken connections and time-outs", m.load.SocketErrors, 0, 0),
 		// Every completed request came from the backend, and none twice.
-		within("requests that reached the backend", requests, asked, asked+2*connections),
-		within("connections opened to the backend", opened, 0, 3*connections),
+		within("requests that reached the backend", requests, asked, asked+2*concurrency),
+		// A proxy that keeps few pays for it in its figure; one that keeps none
+		// does other work.
+		within("connections opened to the backend", opened, 0, max(3*concurrency, requests/2)),
 	)...)
 }
 
@@ -360,7 +375,7 @@ func (m *measurement) figures() *figures {
 		perConn:   none,
 		heap:      none,
 		allocs:    none,
-		elsewhere: max(0, (m.after.busy-m.before.busy-cpu-backend-m.load.cpu).Seconds()/seconds),
+		elsewhere: max(0, (m.after.busy-m.before.busy-cpu-backend-m.load.cpu).Seconds()/m.after.at.Sub(m.before.at).Seconds()),
 		opened:    m.opened(),
 		probes:    m.probes,
 	}

@@ -61,7 +61,7 @@ func runLoad(args []string) error {
 	target := f.String("url", "", "what to ask for")
 	ca := f.String("ca", "", "PEM file of the certificate to trust")
 	f.IntVar(&l.connections, "connections", 64, "at a time")
-	f.DurationVar(&l.length, "length", time.Second, "no request begins later than this")
+	f.DurationVar(&l.length, "length", time.Second, "no request but the first of a connection begins later than this")
 	f.Float64Var(&l.rate, "rate", 0, "requests per second of paced")
 	f.IntVar(&l.size, "size", 0, "bytes of a body of up and down")
 	_ = f.Parse(args) // it exits
@@ -200,7 +200,7 @@ func (l *loader) each(work func(i int)) {
 func (l *loader) fresh(begin time.Time) {
 	head := l.head("GET", "Connection: close\r\n")
 	l.each(func(int) {
-		for time.Since(begin) < l.length {
+		for more := true; more; more = time.Since(begin) < l.length {
 			at := time.Now()
 			c, err := l.dial()
 			if err == nil {
@@ -221,7 +221,7 @@ func (l *loader) kept(begin time.Time, exchange func(*conn) error) {
 			return
 		}
 		defer c.Close()
-		for time.Since(begin) < l.length {
+		for more := true; more; more = time.Since(begin) < l.length {
 			at := time.Now()
 			err := exchange(c)
 			l.count(time.Since(at), l.size, err)

@@ -12,8 +12,15 @@ import (
 	"sync/atomic"
 )
 
-// runSink answers a POST with the number of bytes it brought, /stub with what
-// it counted, as nginx's stub_status does, and everything else with a file.
+// sink answers a POST with the number of bytes it brought, /stub with what it
+// counted, as nginx's stub_status does, and everything else with a body.
+type sink struct {
+	body                  []byte
+	connections, requests atomic.Int64
+}
+
+func newSink(body []byte) *sink { return &sink{body: body} }
+
 func runSink(args []string) error {
 	f := flag.NewFlagSet("sink", flag.ExitOnError)
 	address := f.String("address", "", "to listen on")
@@ -23,15 +30,27 @@ func runSink(args []string) error {
 	if err != nil {
 		return err
 	}
-	var connections, requests atomic.Int64
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /stub", func(w http.ResponseWriter, _ *http.Request) {
-		n := connections.Load()
-		fmt.Fprintf(w, "Active connections: 1\nserver accepts handled requests\n %d %d %d\n", n, n, requests.Load())
-	})
-	mux.HandleFunc("POST /", func(w http.ResponseWriter, r *http.Request) {
-		p := make([]byte, 256<<10)
-		sum := 0
+	s := newSink(body)
+	return (&http.Server{Addr: *address, Handler: s, ConnState: stateCounter(&s.connections)}).ListenAndServe()
+}
+
+// stateCounter counts new connections.
+func stateCounter(n *atomic.Int64) func(net.Conn, http.ConnState) {
+	return func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			n.Add(1)
+		}
+	}
+}
+
+func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	requests := s.requests.Add(1)
+	switch {
+	case r.URL.Path == "/stub":
+		n := s.connections.Load()
+		fmt.Fprintf(w, "Active connections: 1\nserver accepts handled requests\n %d %d %d\n", n, n, requests)
+	case r.Method == http.MethodPost:
+		sum, p := 0, make([]byte, 256<<10)
 		for {
 			n, err := r.Body.Read(p)
 			sum += n
@@ -43,22 +62,8 @@ func runSink(args []string) error {
 			}
 		}
 		fmt.Fprint(w, sum)
-	})
-	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
+	default:
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(body) // who asked has gone, if it fails
-	})
-	srv := &http.Server{
-		Addr: *address,
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			requests.Add(1)
-			mux.ServeHTTP(w, r)
-		}),
-		ConnState: func(_ net.Conn, s http.ConnState) {
-			if s == http.StateNew {
-				connections.Add(1)
-			}
-		},
+		_, _ = w.Write(s.body) // who asked has gone, if it fails
 	}
-	return srv.ListenAndServe()
 }
