@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"sync/atomic"
 )
 
@@ -64,6 +65,7 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, sum)
 	default:
 		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", strconv.Itoa(len(s.body)))
 		_, _ = w.Write(s.body) // who asked has gone, if it fails
 	}
 }
