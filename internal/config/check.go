@@ -354,6 +354,9 @@ func (c *checker) upstream(u *Upstream, path string) {
 	if u.TLS != nil && u.TLS.ServerName != "" && !isHost(u.TLS.ServerName) {
 		c.complain(under(under(path, "tls"), "serverName"), strconv.Quote(cut(u.TLS.ServerName))+" is not a host name", "")
 	}
+	if t := u.TLS; t != nil && (t.CertFile == "") != (t.KeyFile == "") {
+		c.complain(under(path, "tls"), "certFile and keyFile go together, and one is missing", "write both or neither")
+	}
 	c.timeout(&u.Timeout, under(path, "timeout"))
 }
 

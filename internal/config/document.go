@@ -77,6 +77,7 @@ type ListenerTLS struct {
 	None         bool          `json:"-"`
 	Certificates []Certificate `json:"certificates" required:"true"`
 	MinVersion   string        `json:"minVersion" enum:"1.2,1.3"`
+	ClientAuth   *ClientAuth   `json:"clientAuth"` // nil: clients are not asked
 }
 
 func (t *ListenerTLS) defaults() { t.MinVersion = "1.2" }
@@ -89,6 +90,17 @@ func (t *ListenerTLS) UnmarshalText(text []byte) error {
 	t.None = true
 	return nil
 }
+
+// ClientAuth says what is asked of clients in the handshake.
+type ClientAuth struct {
+	CAFile File   `json:"caFile" required:"true"`
+	Mode   string `json:"mode" enum:"none,optional,required"`
+}
+
+func (a *ClientAuth) defaults() { a.Mode = "required" }
+
+// Asks reports whether clients are asked for a certificate.
+func (a *ClientAuth) Asks() bool { return a != nil && a.Mode != "none" }
 
 // Certificate is a pair of PEM files, picked by server name.
 type Certificate struct {
@@ -220,9 +232,11 @@ func (t *Target) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// UpstreamTLS says whom to trust behind https targets.
+// UpstreamTLS says whom to trust behind https targets, and what to show them.
 type UpstreamTLS struct {
 	CAFile     File   `json:"caFile"`
+	CertFile   File   `json:"certFile"`
+	KeyFile    File   `json:"keyFile"`
 	ServerName string `json:"serverName"`
 }
 

@@ -13,11 +13,10 @@ var later = map[reflect.Type][]string{
 	reflect.TypeFor[Listener](): {
 		"publicUrl", "clientCertHeader",
 	},
-	reflect.TypeFor[ListenerTLS](): {"acme", "clientAuth"},
+	reflect.TypeFor[ListenerTLS](): {"acme"},
 	reflect.TypeFor[Issuer]():      {"introspection", "login", "preset", "tenant", "tenants"},
 	reflect.TypeFor[Consumer]():    {"certificates", "roles", "plan", "password"},
 	reflect.TypeFor[Upstream]():    {"balance", "healthCheck", "outlier", "retry", "circuitBreaker", "protocol"},
-	reflect.TypeFor[UpstreamTLS](): {"certFile", "keyFile"},
 	reflect.TypeFor[Target]():      {"weight"},
 	reflect.TypeFor[UpstreamRef](): {"split", "sticky"},
 	reflect.TypeFor[Body]():        {"json", "mode"},

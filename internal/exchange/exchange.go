@@ -11,6 +11,7 @@ package exchange
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -39,8 +40,9 @@ type Exchange struct {
 	Params Params    // what the pattern of the route captured
 	Allow  string    // on method_not_allowed: the value of Allow
 
-	Identity *Identity // nil until proved; immutable, shared
-	Trail    Trail
+	Identity  *Identity // nil until proved; immutable, shared
+	CertJudge CertJudge // judges what the client showed; nil: nobody does. See ClientCert
+	Trail     Trail
 
 	RetryAfter time.Duration // of a refusal; 0: none is said
 	Reason     string        // what the operator reads of a fault outside the trail
@@ -89,7 +91,7 @@ func (x *Exchange) Reset() {
 	x.ID, x.Client, x.Secure, x.Start = RequestID{}, netip.Addr{}, false, time.Time{}
 	x.ForwardedFor, x.ForwardedHost = nil, nil
 	x.Route, x.Params, x.Allow = nil, x.Params[:0], ""
-	x.Identity = nil
+	x.Identity, x.CertJudge = nil, nil
 	x.RetryAfter, x.Reason = 0, ""
 	x.Upgrade, x.Switched = "", Switched{}
 	x.Target, x.UpStart, x.UpFirst = "", 0, 0
@@ -120,16 +122,21 @@ type Switched struct {
 	Buffered []byte // what came behind the head; a view
 }
 
-// Conn says what is known of the connection an exchange came on. Immutable.
+// Conn says what is known of the connection an exchange came on. Immutable,
+// but for what it remembers.
 type Conn struct {
 	Listener string         // name of the listener
 	Peer     netip.AddrPort // as the PROXY protocol says, where it is spoken
 	Local    netip.AddrPort
-	TLS      *tls.ConnectionState // nil on a plain connection
+	TLS      *tls.ConnectionState // nil on a plain connection; without the client's certificate: see SetTLS
 	Proto    string               // "HTTP/1.1", "HTTP/2.0"
 	Exposed  bool                 // plain, on an address that other machines can reach
 	Redirect bool                 // the listener only sends to HTTPS
 	Front    *Front               // the peer is one of these proxies; nil: it speaks for nobody but itself
+	AsksCert bool                 // the listener asks clients for a certificate
+
+	shown []*x509.Certificate      // by the client, not verified
+	memo  atomic.Pointer[certMemo] // the last verdict on them
 }
 
 // Front is the proxies in front of a listener whose word on the client is

@@ -117,6 +117,7 @@ const (
 	HeaderSecFetchMode
 	HeaderXRequestedWith
 	HeaderRetryAfter
+	HeaderStrictTransportSecurity
 	headerCount
 )
 
@@ -129,6 +130,7 @@ var headerNames = [headerCount]string{
 	HeaderDate: "date", HeaderServer: "server", HeaderRequestID: "x-request-id", HeaderTraceparent: "traceparent", HeaderTracestate: "tracestate",
 	HeaderXForwardedFor: "x-forwarded-for", HeaderXForwardedProto: "x-forwarded-proto", HeaderXForwardedHost: "x-forwarded-host",
 	HeaderForwarded: "forwarded", HeaderSecFetchMode: "sec-fetch-mode", HeaderXRequestedWith: "x-requested-with", HeaderRetryAfter: "retry-after",
+	HeaderStrictTransportSecurity: "strict-transport-security",
 }
 
 // known finds a field by a hash of its name that no two known names share, so

@@ -1,9 +1,11 @@
 package exchange
 
 import (
+	"crypto/x509"
 	"net"
 	"reflect"
 	"testing"
+	"time"
 )
 
 // Nothing of one request may reach the next one on the same connection: every
@@ -96,3 +98,5 @@ func fill(v reflect.Value) {
 type all struct{ ResponseBody }
 
 func (all) Interrupt() {}
+
+func (all) JudgeCert([]*x509.Certificate, time.Time) (v CertVerdict, until time.Time) { return }

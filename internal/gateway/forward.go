@@ -101,6 +101,7 @@ func (g *Gateway) move(x *exchange.Exchange, sink exchange.Sink) fault.Code {
 	}
 	defer release()
 	x.RespEdit.SetKnown(exchange.HeaderRequestID, x.IDText())
+	pin(x)
 	if whole, ok := body.Replay(); ok {
 		return g.moveWhole(x, sink, whole)
 	}

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -36,9 +35,6 @@ type listener struct {
 	stopped bool
 	room    *sync.Cond // open fell
 }
-
-// handshakeTimeout bounds a TLS handshake.
-const handshakeTimeout = 10 * time.Second
 
 // bind opens the socket of spec.
 func bind(g *Gateway, spec *snapshot.Listener) (*listener, error) {
@@ -121,7 +117,7 @@ func (l *listener) serve(tcp *net.TCPConn) {
 	}()
 	spec := l.spec.Load()
 	info := &exchange.Conn{
-		Listener: spec.Name, Proto: "HTTP/1.1", Exposed: spec.Exposed, Redirect: spec.Redirect,
+		Listener: spec.Name, Proto: "HTTP/1.1", Exposed: spec.Exposed, Redirect: spec.Redirect, AsksCert: spec.AsksCert,
 		Peer:  tcp.RemoteAddr().(*net.TCPAddr).AddrPort(),
 		Local: tcp.LocalAddr().(*net.TCPAddr).AddrPort(),
 	}
@@ -137,16 +133,11 @@ func (l *listener) serve(tcp *net.TCPConn) {
 		l.serveHTTP1(tcp, spec, info)
 		return
 	}
-	c := tls.Server(tcp, spec.TLS)
-	tcp.SetDeadline(time.Now().Add(handshakeTimeout))
-	if err := c.Handshake(); err != nil {
-		tcp.Close()
+	c := l.handshake(tcp, spec, info)
+	if c == nil {
 		return
 	}
-	tcp.SetDeadline(time.Time{})
-	state := c.ConnectionState()
-	info.TLS = &state
-	if state.NegotiatedProtocol == "h2" {
+	if info.TLS.NegotiatedProtocol == "h2" {
 		info.Proto = "HTTP/2.0"
 		l.g.h2.serve(l, c, spec, info)
 		return

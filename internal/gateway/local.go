@@ -94,6 +94,7 @@ func (w *localWriter) finish() error {
 		}
 	}
 	w.x.RespEdit.SetKnown(exchange.HeaderRequestID, w.x.IDText())
+	pin(w.x)
 	body := w.body.Bytes()
 	if w.head {
 		body = nil

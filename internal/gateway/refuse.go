@@ -21,6 +21,7 @@ func (g *Gateway) refuse(x *exchange.Exchange, sink exchange.Sink, r *snapshot.R
 	e.Set("Cache-Control", []byte("no-store"))
 	e.Set("X-Content-Type-Options", []byte("nosniff"))
 	e.SetKnown(exchange.HeaderRequestID, x.IDText())
+	pin(x)
 	if r != nil {
 		for _, challenge := range r.Chain.Challenges(code) {
 			e.Add("WWW-Authenticate", []byte(challenge))

@@ -45,31 +45,12 @@ func (b *build) compileListeners() {
 			},
 		}
 		if l.TLS != nil && !l.TLS.None {
-			spec.TLS = b.serverTLS(path+".tls", l.TLS)
+			b.serverTLS(path+".tls", spec, l.TLS)
 		}
 		b.behind(spec, &l)
 		spec.Security = securityOf(spec)
 		b.s.Listeners = append(b.s.Listeners, spec)
 	}
-}
-
-// serverTLS loads the certificates of a listener. crypto/tls picks among them
-// by server name.
-func (b *build) serverTLS(path string, t *config.ListenerTLS) *tls.Config {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
-	if t.MinVersion == "1.3" {
-		c.MinVersion = tls.VersionTLS13
-	}
-	for i, pair := range t.Certificates {
-		at := fmt.Sprintf("%s.certificates[%d]", path, i)
-		cert, err := b.keyPair(string(pair.CertFile), string(pair.KeyFile))
-		if err != nil {
-			b.complain(at, err.Error(), "")
-			continue
-		}
-		c.Certificates = append(c.Certificates, cert)
-	}
-	return c
 }
 
 // behind says what stands in front of a listener, and whether it has another
@@ -84,20 +65,16 @@ func (b *build) behind(spec *Listener, l *config.Listener) {
 	}
 }
 
-// securityOf makes a digest of a listener's TLS configuration and of what it
-// believes of its peers.
+// securityOf makes a digest of what a listener believes of its peers, and of
+// what they prove. Certificates of ours are no part of it: a connection that
+// was made with the one before is as good.
 func securityOf(l *Listener) string {
 	parts := []string{"listener", fmt.Sprint(l.Redirect, l.Introducers)}
 	if l.Front != nil {
 		parts = append(parts, "front", fmt.Sprint(*l.Front))
 	}
 	if l.TLS != nil {
-		parts = append(parts, "tls", fmt.Sprint(l.TLS.MinVersion))
-		for _, cert := range l.TLS.Certificates {
-			for _, der := range cert.Certificate {
-				parts = append(parts, string(der))
-			}
-		}
+		parts = append(parts, "tls", fmt.Sprint(l.TLS.MinVersion), l.asks)
 	}
 	return poolKey(parts...)
 }
@@ -190,6 +167,17 @@ func (b *build) upstream(name string, u *config.Upstream) *upstream.Group {
 			}
 			client.RootCAs = p
 			parts = append(parts, string(pem))
+		}
+		if u.TLS.CertFile != "" && u.TLS.KeyFile != "" {
+			pair, err := b.keyPair(string(u.TLS.CertFile), string(u.TLS.KeyFile))
+			if err != nil {
+				b.complain(path+".tls", err.Error(), "")
+				return nil
+			}
+			client.Certificates = []tls.Certificate{pair}
+			for _, der := range pair.Certificate {
+				parts = append(parts, "shows "+string(der))
+			}
 		}
 	}
 	for i, t := range u.Targets {

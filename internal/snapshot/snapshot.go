@@ -37,7 +37,8 @@ type Snapshot struct {
 	redirect *Route       // answers on listeners that only redirect; nil: nobody does
 	hasLocal bool
 	legend   *exchange.Legend
-	reads    []string // request fields that routes and policies read, lower case
+	reads    []string                      // request fields that routes and policies read, lower case
+	judges   map[string]exchange.CertJudge // of client certificates, by listener
 	loans    loans
 
 	borrowers atomic.Int64
@@ -47,14 +48,18 @@ type Snapshot struct {
 type Listener struct {
 	Name        string
 	Address     string
-	TLS         *tls.Config // nil: plain
+	TLS         *tls.Config // nil: plain. Connections go by Handshake
+	AsksCert    bool        // clients may show a certificate
 	Exposed     bool        // plain, and other machines can reach it
 	Redirect    bool        // sends every request to HTTPS, and serves nothing else
 	Front       *exchange.Front
 	Introducers []netip.Prefix // peers whose connections begin with a PROXY header
-	Security    string         // digest of whom it trusts and what TLS is made of: connections end when it changes
+	Security    string         // digest of whom it trusts: connections end when it changes
 	Limits      http1.Limits
 	Connections int
+
+	asks string // digest of what is asked of clients; "": nothing
+	ticketing
 }
 
 // Route is a compiled route.
@@ -166,6 +171,13 @@ func (s *Snapshot) Decide(x *exchange.Exchange, w *pipeline.World) (*Route, pipe
 	if s.nominated(&x.Req) {
 		x.Reason = "Connection names a field that a route or policy reads"
 		return nil, s.unmatched(x, fault.RequestMalformed, x.Reason)
+	}
+	if why := misdirected(x); why != "" {
+		x.Reason = why
+		return nil, s.unmatched(x, fault.MisdirectedRequest, why)
+	}
+	if x.Conn != nil && x.Conn.ShowsCert() {
+		x.CertJudge = s.judges[x.Conn.Listener]
 	}
 	r, code := s.find(x)
 	if r == nil {

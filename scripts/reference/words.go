@@ -57,7 +57,7 @@ var typeWords = map[string]string{
 	"Caller":              "A client of an issuer. This is the only way for a token to become a named consumer.",
 	"Upstream":            "Targets that answer alike, used in turn. A target that is down gets its turn like any other: health checks and retries are not in this build.",
 	"Target":              "One URL, `http` or `https`; its path is put before every path. It may be written as the URL alone.",
-	"UpstreamTLS":         "Whom to trust behind `https` targets.",
+	"UpstreamTLS":         "Whom to trust behind `https` targets, and what to show them.",
 	"Timeout":             "How long to wait for an upstream. A route's timeout is laid over its upstream's field by field.",
 	"Settings":            "What a route may inherit. These keys stand at a route, in the `defaults` of its API, and in `defaults`. The nearest wins, and a value replaces the inherited one whole.",
 	"Auth":                "Who may call: one proof (`jwt`, `apiKey`, or `none`) and conditions on it. A route that has no `auth` and inherits none does not load.",
@@ -103,6 +103,11 @@ var keyWords = map[string]words{
 
 	"ListenerTLS.certificates": {"What to show, picked by server name; the first when none fits.", ""},
 	"ListenerTLS.minVersion":   {"Oldest version of TLS that is spoken.", ""},
+
+	"ListenerTLS.clientAuth": {"Whether callers show a certificate of their own.", "they are not asked"},
+
+	"ClientAuth.caFile": {"CA certificates that vouch for callers, PEM.", ""},
+	"ClientAuth.mode":   {"`required`: a connection without a good certificate is closed. `optional`: it is asked for, and counts only once it was verified. `none`: it is not asked for; the file is checked all the same.", ""},
 
 	"Certificate.certFile": {"Certificate with its chain, PEM.", ""},
 	"Certificate.keyFile":  {"Private key, PEM.", ""},
@@ -159,6 +164,8 @@ var keyWords = map[string]words{
 	"Target.url": {"`http://HOST:PORT` or `https://HOST:PORT`.", ""},
 
 	"UpstreamTLS.caFile":     {"CA certificates to trust, PEM.", "the system's"},
+	"UpstreamTLS.certFile":   {"Certificate to show to targets, with its chain, PEM.", "none is shown"},
+	"UpstreamTLS.keyFile":    {"Its private key, PEM.", ""},
 	"UpstreamTLS.serverName": {"Name in the target's certificate.", "the target's host"},
 
 	"Timeout.connect":   {"For a connection, with its TLS handshake.", ""},
