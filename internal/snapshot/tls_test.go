@@ -1,0 +1,207 @@
+package snapshot_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/snapshot"
+)
+
+// files are what a compiler reads.
+type files map[string][]byte
+
+func (f files) read(path string) ([]byte, error) {
+	if b, ok := f[path]; ok {
+		return b, nil
+	}
+	return nil, fmt.Errorf("cannot read %s: %w", path, fs.ErrNotExist)
+}
+
+// add makes a certificate and its key, as NAME.crt and NAME.key, signed by
+// itself or by the pair called by.
+func (f files) add(t *testing.T, name, by string, rsaKey bool, template *x509.Certificate) {
+	t.Helper()
+	var key crypto.Signer
+	var err error
+	if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); rsaKey {
+		key, err = rsa.GenerateKey(rand.Reader, 2048)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	template.SerialNumber, template.BasicConstraintsValid = big.NewInt(int64(len(f)+1)), true
+	if template.NotAfter.IsZero() {
+		template.NotAfter = time.Now().Add(time.Hour)
+	}
+	parent, signer := template, key
+	if by != "" {
+		pair, err := tls.X509KeyPair(f[by+".crt"], f[by+".key"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		parent, signer = pair.Leaf, pair.PrivateKey.(crypto.Signer)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f[name+".crt"] = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	f[name+".key"] = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
+}
+
+// ca is a template for a CA.
+func ca(name string) *x509.Certificate {
+	return &x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, KeyUsage: x509.KeyUsageCertSign}
+}
+
+func withTLS(f files) *snapshot.Compiler {
+	c := newCompiler()
+	c.ReadFile = f.read
+	return c
+}
+
+// speaking makes a document with a TLS listener of pairs.
+func speaking(clientAuth string, pairs ...string) string {
+	for i, name := range pairs {
+		pairs[i] = fmt.Sprintf("{ certFile: %s.crt, keyFile: %[1]s.key }", name)
+	}
+	return "listeners: [{ name: one, address: \":8443\", tls: { certificates: [" + strings.Join(pairs, ", ") + "]" + clientAuth + " } }]\n" + frontRoutes
+}
+
+func TestANameMayHaveCertificatesOfSeveralKinds(t *testing.T) {
+	t.Parallel()
+	f := files{}
+	names := []string{"a.example", "*.a.example"}
+	f.add(t, "ec", "", false, &x509.Certificate{DNSNames: names})
+	f.add(t, "rsa", "", true, &x509.Certificate{DNSNames: names})
+	f.add(t, "other", "", false, &x509.Certificate{DNSNames: []string{"b.example"}})
+	s := compile(t, withTLS(f), speaking("", "ec", "rsa", "other"))
+	for _, c := range []struct {
+		name   string
+		scheme tls.SignatureScheme
+		want   string
+	}{
+		{"a.example", tls.ECDSAWithP256AndSHA256, "ec"},
+		{"a.example", tls.PSSWithSHA256, "rsa"},
+		{"x.a.example", tls.PSSWithSHA256, "rsa"},
+		{"unknown.example", tls.PSSWithSHA256, "rsa"},
+		{"", tls.PSSWithSHA256, "rsa"},
+		{"", tls.ECDSAWithP256AndSHA256, "ec"},
+		{"b.example", tls.ECDSAWithP256AndSHA256, "other"},
+		{"a.example", tls.Ed25519, "ec"}, // the handshake says what is missing
+	} {
+		got, err := s.Listeners[0].TLS.GetCertificate(&tls.ClientHelloInfo{
+			ServerName: c.name, SignatureSchemes: []tls.SignatureScheme{c.scheme}, SupportedVersions: []uint16{tls.VersionTLS13},
+			SupportedCurves: []tls.CurveID{tls.X25519}, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256},
+		})
+		want, _ := pem.Decode(f[c.want+".crt"])
+		if err != nil || string(got.Certificate[0]) != string(want.Bytes) {
+			t.Errorf("%q by %v: not %s (%v)", c.name, c.scheme, c.want, err)
+		}
+	}
+}
+
+func TestACAFileThatVouchesForNobodyDoesNotLoad(t *testing.T) {
+	t.Parallel()
+	f := files{"empty.pem": nil, "text.pem": []byte("hello")}
+	f.add(t, "server", "", false, &x509.Certificate{DNSNames: []string{"a.example"}})
+	expired := ca("old")
+	expired.NotAfter = time.Now().Add(-time.Hour)
+	f.add(t, "old", "", false, expired)
+	f.add(t, "good", "", false, ca("good"))
+	for _, mode := range []string{"none", "optional", "required"} {
+		for file, want := range map[string]string{
+			"missing.pem": "cannot read missing.pem: file does not exist",
+			"empty.pem":   "empty.pem holds no CA certificate",
+			"text.pem":    "text.pem holds no CA certificate",
+			"server.crt":  "server.crt holds as number 1 a certificate that is not of a CA",
+			"server.key":  `server.key holds a block of type "PRIVATE KEY"`,
+			"old.crt":     "old.crt holds only CA certificates that have expired, the last on ",
+		} {
+			got := complaints(t, withTLS(f), speaking(", clientAuth: { caFile: "+file+", mode: "+mode+" }", "server"))
+			if !strings.HasPrefix(got, "warder.yaml:1:") || !strings.Contains(got, "listeners[0].tls.clientAuth.caFile: "+want) || strings.Count(got, "\n") > 0 {
+				t.Errorf("%s, %s: %s", mode, file, got)
+			}
+		}
+		f["both.pem"] = append(f["good.crt"], f["old.crt"]...)
+		compile(t, withTLS(f), speaking(", clientAuth: { caFile: both.pem, mode: "+mode+" }", "server"))
+	}
+}
+
+func TestResumptionVerifiesAgain(t *testing.T) {
+	t.Parallel()
+	f := files{}
+	f.add(t, "server", "", false, &x509.Certificate{DNSNames: []string{"a.example"}})
+	f.add(t, "good", "", false, ca("partners"))
+	f.add(t, "other", "", false, ca("partners"))
+	client := func() *x509.Certificate {
+		return &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	}
+	f.add(t, "trusted", "good", false, client())
+	f.add(t, "foreign", "other", false, client())
+	f.add(t, "webserver", "good", false, &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	s := compile(t, withTLS(f), speaking(", clientAuth: { caFile: good.crt }", "server"))
+	if s.Listeners[0].TLS.ClientAuth != tls.RequireAndVerifyClientCert {
+		t.Fatal("clientAuth without mode does not require a certificate")
+	}
+	for name, good := range map[string]bool{"trusted": true, "foreign": false, "webserver": false, "": false} {
+		state := tls.ConnectionState{DidResume: true}
+		if name != "" {
+			block, _ := pem.Decode(f[name+".crt"])
+			cert, err := x509.ParseCertificate(block.Bytes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			state.PeerCertificates = []*x509.Certificate{cert}
+		}
+		if err := s.Listeners[0].TLS.VerifyConnection(state); (err == nil) != good {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+func TestConnectionsEndWithWhatTheyProvedNotWithOurCertificate(t *testing.T) {
+	t.Parallel()
+	f := files{}
+	f.add(t, "one", "", false, &x509.Certificate{DNSNames: []string{"a.example"}})
+	f.add(t, "two", "", false, &x509.Certificate{DNSNames: []string{"a.example"}})
+	f.add(t, "ca", "", false, ca("ca"))
+	f.add(t, "ca2", "", false, ca("ca"))
+	security := func(clientAuth, pair string) string {
+		return compile(t, withTLS(f), speaking(clientAuth, pair)).Listeners[0].Security
+	}
+	if security("", "one") != security("", "two") {
+		t.Error("a renewed certificate ends connections")
+	}
+	seen := map[string]string{}
+	for _, words := range []string{
+		"", ", minVersion: 1.3", ", clientAuth: { caFile: ca.crt }", ", clientAuth: { caFile: ca2.crt }",
+		", clientAuth: { caFile: ca.crt, mode: optional }", ", clientAuth: { caFile: ca2.crt, mode: optional }",
+	} {
+		digest := security(words, "one")
+		if other, twice := seen[digest]; twice {
+			t.Errorf("%q is the same as %q", words, other)
+		}
+		seen[digest] = words
+	}
+	if security("", "one") != security(", clientAuth: { caFile: ca.crt, mode: none }", "one") {
+		t.Error("mode none differs from not asking")
+	}
+}
