@@ -108,7 +108,7 @@ var catalogue = [...]entry{
 	BodyTooLarge:              {name: "body_too_large", status: 413, detail: "The request body is too large.", mend: "raise body.maxSize on the route if such bodies are meant"},
 	URITooLong:                {name: "uri_too_long", status: 414, detail: "The request target is too long.", mend: "shorten the URL"},
 	ExpectationFailed:         {name: "expectation_failed", status: 417, detail: "The expectation cannot be met.", mend: "only Expect: 100-continue is supported"},
-	MisdirectedRequest:        {name: "misdirected_request", status: 421, detail: "The request was sent to the wrong server.", mend: "the TLS server name and the host differ"},
+	MisdirectedRequest:        {name: "misdirected_request", status: 421, detail: "The request was sent to the wrong server.", mend: "the listener has clientAuth, and the connection was opened for another server name (SNI) than the host, or for none; ask again on a connection for this host"},
 	HeadersTooLarge:           {name: "headers_too_large", status: 431, detail: "The request header is too large.", mend: "send fewer or shorter header fields, or raise limits.headerSize"},
 	RateLimited:               {name: "rate_limited", status: 429, detail: "Too many requests.", mend: "wait as Retry-After says, or raise the limit"},
 	MethodUnknown:             {name: "method_unknown", status: 501, detail: "The method is not implemented.", mend: "use a method of RFC 9110 or PATCH"},

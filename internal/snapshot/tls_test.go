@@ -11,8 +11,10 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/big"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -203,5 +205,73 @@ func TestConnectionsEndWithWhatTheyProvedNotWithOurCertificate(t *testing.T) {
 	}
 	if security("", "one") != security(", clientAuth: { caFile: ca.crt, mode: none }", "one") {
 		t.Error("mode none differs from not asking")
+	}
+}
+
+// resumes shakes hands at a time and reports whether a session of before was
+// taken up.
+func resumes(t *testing.T, l *snapshot.Listener, client *tls.Config, at time.Time) bool {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	near, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer near.Close()
+	far, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	near.SetDeadline(time.Now().Add(10 * time.Second))
+	far.SetDeadline(time.Now().Add(10 * time.Second))
+	done := make(chan error, 1)
+	go func() {
+		defer far.Close()
+		c := tls.Server(far, l.Handshake(at))
+		_, err := c.Write([]byte("x")) // with the handshake and a ticket before it
+		done <- err
+	}()
+	c := tls.Client(near, client)
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	return c.ConnectionState().DidResume
+}
+
+func TestTicketKeysAreRotatedAndShared(t *testing.T) {
+	t.Parallel()
+	f := files{}
+	f.add(t, "server", "", false, &x509.Certificate{DNSNames: []string{"a.example"}})
+	f.add(t, "renewed", "", false, &x509.Certificate{DNSNames: []string{"a.example"}})
+	c := withTLS(f)
+	before := compile(t, c, speaking("", "server")).Listeners[0]
+	after := compile(t, c, speaking("", "renewed")).Listeners[0]
+	client := func() *tls.Config {
+		return &tls.Config{ServerName: "a.example", InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	}
+	one, now := client(), time.Now()
+	for i, c := range []struct {
+		on   *snapshot.Listener
+		at   time.Duration
+		want bool
+	}{{before, 0, false}, {before, 0, true}, {after, 0, true}, {before, 13 * time.Hour, true}, {after, 26 * time.Hour, true}} {
+		if got := resumes(t, c.on, one, now.Add(c.at)); got != c.want {
+			t.Errorf("step %d: resumed %v", i, got)
+		}
+	}
+	idle := client()
+	resumes(t, before, idle, now.Add(26*time.Hour))
+	for at := 39 * time.Hour; at < 80*time.Hour; at += 13 * time.Hour {
+		after.Handshake(now.Add(at))
+	}
+	if resumes(t, after, idle, now.Add(80*time.Hour)) {
+		t.Error("a ticket of days ago is taken")
 	}
 }

@@ -43,7 +43,8 @@ var typeWords = map[string]string{
 	"Document":            "One YAML or JSON file.",
 	"Listener":            "An address that serves the public side. Plain HTTP beyond loopback has to be asked for with `tls: none`.",
 	"ProxyProtocol":       "Who speaks the PROXY protocol. Not a matter of trust in fields: `trustedProxies` is held against the address that the header names.",
-	"ListenerTLS":         "HTTPS, with HTTP/1.1 and HTTP/2. Certificates are picked by server name and read again with every reload.",
+	"ListenerTLS":         "HTTPS, with HTTP/1.1 and HTTP/2. Certificates are picked by server name and read again when the files change.",
+	"ClientAuth":          "Certificates of callers. On a listener that asks for them, a connection serves the one host that it was opened for (SNI); others are 421.",
 	"Certificate":         "A pair of PEM files.",
 	"Guard":               "What a stranger may ask of the listener.",
 	"Admin":               "Where the gateway is watched and asked: health, metrics, explain. It cannot change while the gateway runs.",
@@ -107,7 +108,7 @@ var keyWords = map[string]words{
 	"ListenerTLS.clientAuth": {"Whether callers show a certificate of their own.", "they are not asked"},
 
 	"ClientAuth.caFile": {"CA certificates that vouch for callers, PEM.", ""},
-	"ClientAuth.mode":   {"`required`: a connection without a good certificate is closed. `optional`: it is asked for, and counts only once it was verified. `none`: it is not asked for; the file is checked all the same.", ""},
+	"ClientAuth.mode":   {"`required`: a connection without a good certificate is closed. `optional`: it is asked for, and counts only once it was verified. `none`: it is not asked for; the file is checked all the same.", "`required`"},
 
 	"Certificate.certFile": {"Certificate with its chain, PEM.", ""},
 	"Certificate.keyFile":  {"Private key, PEM.", ""},
