@@ -27,6 +27,7 @@ type listener struct {
 	spec atomic.Pointer[snapshot.Listener]
 	open atomic.Int64
 
+	doubted    atomic.Int64 // when the log last heard of a client without a good certificate; Unix nanoseconds
 	complained atomic.Int64 // when the log last heard of a bad PROXY header; Unix nanoseconds
 
 	mu      sync.Mutex

@@ -2,7 +2,10 @@ package gateway
 
 import (
 	"crypto/tls"
+	"errors"
+	"io"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/exchange"
@@ -20,12 +23,24 @@ func (l *listener) handshake(tcp net.Conn, spec *snapshot.Listener, info *exchan
 	tcp.SetDeadline(now.Add(handshakeTimeout))
 	if err := c.Handshake(); err != nil {
 		tcp.Close()
-		l.g.Log.Debug("TLS handshake failed", "listener", spec.Name, "peer", info.Peer, "error", err)
+		l.doubt(spec, info, err)
 		return nil
 	}
 	tcp.SetDeadline(time.Time{})
 	info.SetTLS(c.ConnectionState())
 	return c
+}
+
+// doubt tells the operator of a listener that requires certificates why a
+// client was turned away, once a minute: no request will be there to be seen.
+// A client that only tries whether the port is open says nothing.
+func (l *listener) doubt(spec *snapshot.Listener, info *exchange.Conn, err error) {
+	if spec.TLS.ClientAuth < tls.RequireAnyClientCert || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return
+	}
+	if now, last := l.g.Now().UnixNano(), l.doubted.Load(); now-last > int64(time.Minute) && l.doubted.CompareAndSwap(last, now) {
+		l.g.Log.Warn("connection closed: clientAuth requires a good certificate; said once a minute", "listener", spec.Name, "peer", info.Peer, "error", err)
+	}
 }
 
 // A year, as browsers' lists ask for at least.

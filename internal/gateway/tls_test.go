@@ -221,6 +221,7 @@ func TestRequiredClientCertificatesAreVerifiedInTheHandshake(t *testing.T) {
 				t.Errorf("%x, %s: answered %d", version, name, status)
 			}
 		}
+		eventually(t, "a word in the log", func() bool { return strings.Contains(h.log.String(), "clientAuth requires a good certificate") })
 		cfg := &tls.Config{ServerName: "a.example", RootCAs: ca.pool(), MaxVersion: version, GetClientCertificate: always([]tls.Certificate{*partners.client("x")})}
 		if status, err := asked(t, address, "a.example", cfg); err != nil || status != 502 {
 			t.Errorf("%x, a good one: %d, %v", version, status, err)
