@@ -33,13 +33,13 @@ func TestACertificateNobodyVerifiedSpeaksForNobody(t *testing.T) {
 	trusted := &judge{verdict: exchange.CertVerdict{State: exchange.CertVerified, Chains: chains}}
 	doubted := &judge{verdict: exchange.CertVerdict{State: exchange.CertUntrusted, Chains: chains}}
 	for name, c := range map[string]struct {
-		x    exchange.Exchange
+		x    *exchange.Exchange
 		want exchange.CertState
 	}{
-		"the zero exchange":       {exchange.Exchange{}, exchange.CertUnverified},
-		"none was shown":          {exchange.Exchange{Conn: shows(), CertJudge: trusted}, exchange.CertMissing},
-		"nobody judges":           {exchange.Exchange{Conn: shows(cert)}, exchange.CertUnverified},
-		"it was judged untrusted": {exchange.Exchange{Conn: shows(cert), CertJudge: doubted}, exchange.CertUntrusted},
+		"the zero exchange":       {&exchange.Exchange{}, exchange.CertUnverified},
+		"none was shown":          {&exchange.Exchange{Conn: shows(), CertJudge: trusted}, exchange.CertMissing},
+		"nobody judges":           {&exchange.Exchange{Conn: shows(cert)}, exchange.CertUnverified},
+		"it was judged untrusted": {&exchange.Exchange{Conn: shows(cert), CertJudge: doubted}, exchange.CertUntrusted},
 	} {
 		if v := c.x.ClientCert(); v.State != c.want || v.Leaf() != nil {
 			t.Errorf("%s: %v with %v", name, v.State, v.Leaf())

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
@@ -198,6 +199,21 @@ func TestHSTSIsSaidOverTLSOnly(t *testing.T) {
 		if got := strings.Join(header.Values("Strict-Transport-Security"), " and "); got != c.want {
 			t.Errorf("%s %s with %q: %q", c.listener, c.path, c.field, got)
 		}
+	}
+}
+
+func TestHSTSIsNotSaidWithA101OverPlainHTTP(t *testing.T) {
+	t.Parallel()
+	up := listen(t, func(c net.Conn, _ *bufio.Reader, r *http.Request) {
+		io.WriteString(c, strings.TrimSuffix(switching(r), "\r\n")+"Strict-Transport-Security: max-age=1\r\n\r\n")
+		c.Close()
+	})
+	h := newHouse(t, nil)
+	if err := h.load(sockets(up.url, chat)); err != nil {
+		t.Fatal(err)
+	}
+	if got := dial(t, h.Addresses()["one"]).open().Values("Strict-Transport-Security"); len(got) > 0 {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -22,6 +22,7 @@ func (l *loan) end() {
 func (g *Gateway) tunnel(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route, lent *loan) fault.Code {
 	lent.end()
 	x.RespEdit.SetKnown(exchange.HeaderRequestID, x.IDText())
+	pin(x)
 	defer x.RespBody.Close()
 	err := sink.Tunnel(&x.Resp, &x.RespEdit, x.Switched.Conn, x.Switched.Buffered)
 	if err == nil {

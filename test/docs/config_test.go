@@ -43,6 +43,8 @@ func TestConfigurationsOfThePagesAreRight(t *testing.T) {
 	dir := t.TempDir()
 	certificate(t, dir, "tls/api")
 	certificate(t, dir, "tls/internal-ca")
+	certificate(t, dir, "tls/partners-ca")
+	certificate(t, dir, "tls/gw")
 	write(t, filepath.Join(dir, "keys.json"), `{"keys":[]}`)
 	write(t, filepath.Join(dir, "demo.secret"), strings.Repeat("s", 43))
 	checked := 0
