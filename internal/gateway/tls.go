@@ -57,8 +57,8 @@ func pin(x *exchange.Exchange) {
 	}
 	switch {
 	case said && !x.Secure:
-		x.RespEdit.Del("Strict-Transport-Security")
+		x.RespEdit.DelKnown(exchange.HeaderStrictTransportSecurity)
 	case !said && x.Secure:
-		x.RespEdit.Set("Strict-Transport-Security", hsts)
+		x.RespEdit.SetKnown(exchange.HeaderStrictTransportSecurity, hsts)
 	}
 }
