@@ -47,11 +47,14 @@ func createEmbedded(path string, passphrase secret.Value, c cost) (*Embedded, er
 		return nil, fmt.Errorf("key file %s: %w", path, err)
 	}
 	defer clear(data)
-	if err := secret.CreatePrivate(path, data); err != nil && !errors.Is(err, fs.ErrExist) {
+	err = secret.CreatePrivate(path, data)
+	if errors.Is(err, fs.ErrExist) {
+		return OpenEmbedded(path, passphrase)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("key file %s cannot be written: %w", path, err)
 	}
-	// Read again, so that what is used is what is stored.
-	return OpenEmbedded(path, passphrase)
+	return &Embedded{family{key}}, nil
 }
 
 // RotateEmbedded puts a new key before those in the key file at path, which is
@@ -73,7 +76,8 @@ func rotateEmbedded(path string, old, new secret.Value, c cost) (*Embedded, erro
 	if err != nil {
 		return nil, err
 	}
-	data, err := writeKeyFile(append(family{key}, e.keys...), new, c)
+	keys := append(family{key}, e.keys...)
+	data, err := writeKeyFile(keys, new, c)
 	if err != nil {
 		return nil, fmt.Errorf("key file %s: %w", path, err)
 	}
@@ -81,7 +85,7 @@ func rotateEmbedded(path string, old, new secret.Value, c cost) (*Embedded, erro
 	if err := secret.ReplacePrivate(path, data); err != nil {
 		return nil, fmt.Errorf("key file %s cannot be written: %w", path, err)
 	}
-	return OpenEmbedded(path, new)
+	return &Embedded{keys}, nil
 }
 
 // Seal implements Wrapper.
