@@ -212,11 +212,12 @@ func TestAPassphraseLocksTheKeyFileAndTokensSurviveItsChange(t *testing.T) {
 	}
 	token := i.first()
 	i.accepts(token)
+	i.file("pass", "incorrect horse battery")
+	i.refuses("keys.kek is not opened by the configured passphrase")
 	next := secret.New([]byte("another horse battery"))
 	if err := app.RotateKEK(i.state(""), secret.New([]byte("correct horse battery")), next); err != nil {
 		t.Fatal(err)
 	}
-	i.refuses("keys.kek is not opened by the configured passphrase")
 	i.file("pass", "another horse battery")
 	i.accepts(token)
 }
