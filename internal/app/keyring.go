@@ -94,7 +94,19 @@ func openKeys(ctx context.Context, s *State, passphrase secret.Value) (*keys.Dat
 	if errors.Is(err, keys.ErrKeyGone) {
 		return nil, fmt.Errorf("key file %s is of another installation, or an older copy (%w): put back the one that belongs to this state folder", path, err)
 	}
+	if errors.Is(err, keys.ErrAltered) {
+		return nil, fmt.Errorf("%s is damaged, or was sealed with another key file (%w): put it back from a backup", s.Path(sealedFile("data-keys")), err)
+	}
 	return opened, err
+}
+
+// openSigner opens the key of the authorization server.
+func openSigner(ctx context.Context, opened *keys.DataKeys, s *State) (keys.Signer, error) {
+	signer, err := keys.OpenSigner(ctx, opened, s, signerName)
+	if errors.Is(err, keys.ErrAltered) || errors.Is(err, keys.ErrKeyGone) {
+		return nil, fmt.Errorf("%w: put %s back from a backup, or remove it for a new key, by which tokens signed with the old one are refused", err, s.Path(sealedFile(signerName)))
+	}
+	return signer, err
 }
 
 // RotateKEK puts a new key-encryption key and a new data key before those of a
@@ -110,6 +122,15 @@ func RotateKEK(dir string, old, new secret.Value) error {
 		return err
 	}
 	ctx := context.Background()
+	// Of two at once one would lose the other's key.
+	turn, err := os.OpenFile(s.Path("rotate.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer turn.Close() // which ends the turn
+	if err := syscall.Flock(int(turn.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return fmt.Errorf("another process rotates the keys of %s: try again when it has ended", dir)
+	}
 	// Everything that is there must open before anything is changed.
 	if _, err := os.Stat(s.Path(keyFile)); err != nil {
 		return fmt.Errorf("there is no key file to rotate: %w", err)
@@ -131,7 +152,7 @@ func RotateKEK(dir string, old, new secret.Value) error {
 	if _, err := s.Load(ctx, signerName); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	_, err = keys.OpenSigner(ctx, opened, s, signerName)
+	_, err = openSigner(ctx, opened, s)
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ type issuing struct {
 	t      *testing.T
 	dir    string
 	client *http.Client
+	log    *buffer // of the last run
 }
 
 const issuingConfig = `listeners: [{ name: test, address: "127.0.0.1:0" }]
@@ -71,10 +73,10 @@ func (i *issuing) run(use func(url string)) error {
 	i.t.Helper()
 	signals := make(chan os.Signal, 1)
 	started, ended := make(chan app.Running, 1), make(chan error, 1)
-	var log buffer
+	i.log = &buffer{}
 	go func() {
 		ended <- app.Run(app.Options{
-			Config: filepath.Join(i.dir, "warder.yaml"), State: i.state(""), Stdout: io.Discard, Stderr: &log, Version: "test",
+			Config: filepath.Join(i.dir, "warder.yaml"), State: i.state(""), Stdout: io.Discard, Stderr: i.log, Version: "test",
 			Started: func(at app.Running) { started <- at },
 		}, signals)
 	}()
@@ -211,8 +213,20 @@ func TestAPassphraseLocksTheKeyFileAndTokensSurviveItsChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	token := i.first()
-	i.accepts(token)
-	i.file("pass", "incorrect horse battery")
+	err = i.run(func(base string) {
+		i.file("pass", "incorrect horse battery")
+		for deadline := time.Now().Add(10 * time.Second); !strings.Contains(i.log.String(), "is not opened by the configured passphrase"); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("a passphrase that the next start would fail with is not refused; log:\n%s", i.log)
+			}
+		}
+		if status := i.call(base, token); status != http.StatusOK {
+			t.Errorf("status %d while it is wrong", status)
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
 	i.refuses("keys.kek is not opened by the configured passphrase")
 	next := secret.New([]byte("another horse battery"))
 	if err := app.RotateKEK(i.state(""), secret.New([]byte("correct horse battery")), next); err != nil {
@@ -300,11 +314,15 @@ func TestRotateKEK(t *testing.T) {
 	}
 	token := i.first()
 	before := i.content()
-	for range 3 {
-		if err := app.RotateKEK(i.state(""), none, none); err != nil {
-			t.Fatal(err)
-		}
+	var wg sync.WaitGroup
+	for range 4 { // at once: each has its turn or says that it has not
+		wg.Go(func() {
+			if err := app.RotateKEK(i.state(""), none, none); err != nil && !strings.Contains(err.Error(), "another process rotates") {
+				t.Error(err)
+			}
+		})
 	}
+	wg.Wait()
 	if i.content() == before {
 		t.Error("nothing was changed")
 	}

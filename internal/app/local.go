@@ -35,7 +35,7 @@ func (l *locals) signer() (*keys.TokenSigner, *keys.Static, error) {
 	var key keys.Signer
 	var err error
 	if l.keyring.opened != nil {
-		key, err = keys.OpenSigner(context.Background(), l.keyring.opened, l.keyring.state, signerName)
+		key, err = openSigner(context.Background(), l.keyring.opened, l.keyring.state)
 	} else {
 		key, err = keys.NewLocalSigner()
 	}
