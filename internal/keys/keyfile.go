@@ -66,8 +66,8 @@ func (l *lock) key(passphrase secret.Value) (*symmetric, error) {
 
 var (
 	errCut    = errors.New("is damaged or cut short: put it back from a backup; nothing that was sealed with it can be read without it")
-	errLocked = errors.New("is locked by a passphrase, and none is configured: set keys.passphrase")
-	errOpen   = errors.New("is not locked by a passphrase, and one is configured: remove keys.passphrase, or lock the file with warder rotate kek")
+	errLocked = errors.New("is locked by a passphrase, and none was given: name it by keys.passphrase, for warder rotate by --passphrase-file")
+	errOpen   = errors.New("is not locked by a passphrase, and one was given: leave it out, or lock the file with warder rotate kek")
 	errWrong  = errors.New("is not opened by the configured passphrase: it is another one, or the file was altered")
 )
 
