@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/warder-gateway/warder/internal/admin"
+	"github.com/warder-gateway/warder/internal/authserver"
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/control"
 	"github.com/warder-gateway/warder/internal/counters"
@@ -116,7 +117,7 @@ func start(o Options) (_ *app, err error) {
 			a.gateway.Drain(over)
 		}
 	}()
-	compiler := NewCompiler(a.metrics, a.verdicts, a.log, a.state.Path(signerFile))
+	compiler := NewCompiler(a.metrics, a.verdicts, a.log, a.state)
 	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareAdmin, a.prepareLog, a.prepareGateway)
 	a.observe()
 	if err = a.control.Load(); err != nil {
@@ -130,12 +131,12 @@ func start(o Options) (_ *app, err error) {
 	return a, nil
 }
 
-// NewCompiler returns the compiler of this build. signer is the path of the
-// authorization server's key, made when it is first needed.
-func NewCompiler(m *telemetry.Metrics, v *keys.Verdicts, log *slog.Logger, signer string) *snapshot.Compiler {
+// NewCompiler returns the compiler of this build. What it seals is kept in
+// state; with a nil state nothing is kept, and keys are made for the occasion.
+func NewCompiler(m *telemetry.Metrics, v *keys.Verdicts, log *slog.Logger, state *State) *snapshot.Compiler {
 	return &snapshot.Compiler{
 		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: m, Verdicts: v, Log: log,
-		ReadFile: secret.ReadFile, Local: (&locals{signer: signer, log: log}).of,
+		ReadFile: secret.ReadFile, Local: (&locals{keyring: keyring{state: state}, log: log, guesses: authserver.NewGuesses()}).of,
 	}
 }
 

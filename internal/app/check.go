@@ -3,8 +3,6 @@ package app
 import (
 	"errors"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"reflect"
 
 	"github.com/warder-gateway/warder/internal/config"
@@ -39,12 +37,7 @@ func (c Complaint) String() string { return c.line }
 // Check takes a configuration file down the road that run takes, as far as it
 // goes without starting anything. An error says that it could not be read.
 func Check(path string) (*CheckReport, error) {
-	scratch, err := os.MkdirTemp("", "warder-check-") // an authorization server wants a key
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(scratch)
-	compiler := NewCompiler(telemetry.NewMetrics("check", codes()), nil, slog.New(slog.DiscardHandler), filepath.Join(scratch, signerFile))
+	compiler := NewCompiler(telemetry.NewMetrics("check", codes()), nil, slog.New(slog.DiscardHandler), nil)
 	snap, doc, err := control.Compile(path, compiler)
 	var problems config.Problems
 	switch {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"encoding/hex"
 	"log/slog"
 	"net/url"
@@ -15,29 +16,57 @@ import (
 
 // locals makes what Warder answers itself: the authorization server.
 type locals struct {
-	signer string // path of the signing key
-	log    *slog.Logger
+	log *slog.Logger
 
 	mu      sync.Mutex
-	opened  *keys.Signer
+	keyring keyring
+	opened  *keys.TokenSigner
 	keys    *keys.Static
 	guesses *authserver.Guesses // of every server, one after the other
 }
 
+// signer returns the signer of the authorization server. Without a keyring that
+// is open its key is one that nothing is signed with: for a document that is
+// only judged.
+func (l *locals) signer() (*keys.TokenSigner, *keys.Static, error) {
+	if l.opened != nil {
+		return l.opened, l.keys, nil
+	}
+	var key keys.Signer
+	var err error
+	if l.keyring.opened != nil {
+		key, err = openSigner(context.Background(), l.keyring.opened, l.keyring.state)
+	} else {
+		key, err = keys.NewLocalSigner()
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	signer, err := keys.NewTokenSigner(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	set := keys.NewStatic(signer.Keys()...)
+	if l.keyring.opened != nil {
+		l.opened, l.keys = signer, set
+	}
+	return signer, set, nil
+}
+
 // of returns what the document asks for.
 func (l *locals) of(doc *config.Document) (snapshot.Local, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.keyring.open(doc); err != nil {
+		return snapshot.Local{}, err
+	}
 	as := doc.AuthorizationServer
 	if as == nil {
 		return snapshot.Local{}, nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.opened == nil {
-		signer, err := keys.OpenSigner(l.signer)
-		if err != nil {
-			return snapshot.Local{}, err
-		}
-		l.opened, l.keys, l.guesses = signer, keys.NewStatic(signer.Keys()...), authserver.NewGuesses()
+	signer, set, err := l.signer()
+	if err != nil {
+		return snapshot.Local{}, blameKeys(doc, err)
 	}
 	clients := map[string]authserver.Client{}
 	for _, e := range as.Clients {
@@ -45,7 +74,7 @@ func (l *locals) of(doc *config.Document) (snapshot.Local, error) {
 		clients[e.Name] = authserver.Client{Secret: "sha256:" + hex.EncodeToString(digest[:]), Scopes: e.Value.Scopes, Audience: e.Value.Audience}
 	}
 	server, err := authserver.New(authserver.Config{
-		Issuer: as.Issuer, AccessTokenLifetime: as.AccessTokenLifetime.Std(), Clients: clients, Signer: l.opened, Guesses: l.guesses, Log: l.log,
+		Issuer: as.Issuer, AccessTokenLifetime: as.AccessTokenLifetime.Std(), Clients: clients, Signer: signer, Guesses: l.guesses, Log: l.log,
 	})
 	if err != nil {
 		return snapshot.Local{}, err
@@ -58,7 +87,7 @@ func (l *locals) of(doc *config.Document) (snapshot.Local, error) {
 	if strings.Contains(host, ":") { // IPv6
 		host = "[" + host + "]"
 	}
-	local := snapshot.Local{Keys: map[string]keys.Set{as.Issuer: l.keys}}
+	local := snapshot.Local{Keys: map[string]keys.Set{as.Issuer: set}}
 	for _, p := range server.Paths() {
 		local.Routes = append(local.Routes, snapshot.LocalRoute{
 			Name: "authorization-server" + p.Path, Host: host, Path: p.Path, Methods: p.Methods, Handler: server, MaxBody: 64 << 10,

@@ -16,13 +16,13 @@ import (
 )
 
 // State is the folder in which Warder keeps what it makes itself: the admin
-// token and signing keys.
+// token, the key file and what is sealed with it.
 type State struct{ dir string }
 
 // The files of a state folder.
 const (
-	TokenFile  = "admin.token"
-	signerFile = "authserver.key"
+	TokenFile = "admin.token"
+	keyFile   = "keys.kek" // opens all that is sealed
 )
 
 // DefaultState returns where state is kept unless somebody says otherwise:
@@ -86,17 +86,12 @@ func (s *State) AdminToken() (digest [32]byte, err error) {
 	var random [32]byte
 	rand.Read(random[:])
 	fresh := "wat_" + base64.RawURLEncoding.EncodeToString(random[:])
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	err = secret.CreatePrivate(path, []byte(fresh+"\n"))
 	switch {
 	case err == nil:
-		_, err = f.WriteString(fresh + "\n")
-		if err = errors.Join(err, f.Close()); err != nil {
-			os.Remove(path)
-			return digest, fmt.Errorf("cannot store the admin token: %w", err)
-		}
 		return sha256.Sum256([]byte(fresh)), nil
 	case !errors.Is(err, fs.ErrExist):
-		return digest, fmt.Errorf("cannot store the admin token: %w", err)
+		return digest, fmt.Errorf("cannot store the admin token: %s: %w", path, err)
 	}
 	token, err := ReadToken(path)
 	if err != nil {

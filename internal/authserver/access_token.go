@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -34,11 +35,11 @@ func (a audience) MarshalJSON() ([]byte, error) {
 }
 
 // issue makes the access token of a grant and the response that carries it.
-func (s *Server) issue(subject, clientID string, aud, scopes []string) (*tokenResponse, error) {
+func (s *Server) issue(ctx context.Context, subject, clientID string, aud, scopes []string) (*tokenResponse, error) {
 	now := s.now()
 	lifetime := int64(s.lifetime / time.Second)
 	scope := strings.Join(scopes, " ")
-	token, err := s.signer.Sign(accessToken{
+	token, err := s.signer.Sign(ctx, accessToken{
 		Issuer:   s.issuer,
 		Subject:  subject,
 		Audience: aud,

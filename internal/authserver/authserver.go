@@ -34,7 +34,7 @@ type Config struct {
 	// Clients are the applications that may ask for tokens, by client id.
 	Clients map[string]Client
 	// Signer signs the tokens.
-	Signer *keys.Signer
+	Signer *keys.TokenSigner
 	// Guesses remembers wrong secrets. A server that takes another one's place
 	// takes its Guesses too, or a change of the configuration would forget who
 	// is being slowed down. nil means that the server begins with none.
@@ -73,7 +73,7 @@ type Server struct {
 	issuer    string
 	lifetime  time.Duration
 	clients   map[string]*client
-	signer    *keys.Signer
+	signer    *keys.TokenSigner
 	now       func() time.Time
 	log       *slog.Logger
 	unknown   [32]byte // digest that stands for the secret of unknown clients

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -55,7 +54,11 @@ func digest(secret string) string {
 
 func config(t testing.TB) authserver.Config {
 	t.Helper()
-	signer, err := keys.OpenSigner(filepath.Join(t.TempDir(), "signing.pem"))
+	key, err := keys.NewLocalSigner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := keys.NewTokenSigner(key)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -114,7 +114,7 @@ func TestConfigIsRefused(t *testing.T) {
 		"lifetime over an hour":       {lifetime(time.Hour + time.Second), "accessTokenLifetime: must be whole seconds, from 1s to 1h"},
 		"lifetime in parts of second": {lifetime(1500 * time.Millisecond), "accessTokenLifetime: must be whole seconds, from 1s to 1h"},
 		"no signer":                   {func(cfg *authserver.Config) { cfg.Signer = nil }, "there is no key to sign tokens with"},
-		"a signer without a key":      {func(cfg *authserver.Config) { cfg.Signer = &keys.Signer{} }, "there is no key to sign tokens with"},
+		"a signer without a key":      {func(cfg *authserver.Config) { cfg.Signer = &keys.TokenSigner{} }, "there is no key to sign tokens with"},
 		"an empty client id":          {id(""), "clients.: a client id is"},
 		"a client id with a colon":    {id("a:b"), "clients.a:b: a client id is"},
 		"a client id with a newline":  {id("a\n"), "clients.a\n: a client id is"},

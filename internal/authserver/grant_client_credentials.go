@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"context"
 	"slices"
 	"strings"
 )
@@ -9,7 +10,7 @@ const grantClientCredentials = "client_credentials"
 
 // clientCredentials is the grant by which a client acts in its own name
 // (RFC 6749 section 4.4).
-func (s *Server) clientCredentials(c *client, params form) (*tokenResponse, error) {
+func (s *Server) clientCredentials(ctx context.Context, c *client, params form) (*tokenResponse, error) {
 	scopes, err := c.grantScopes(params["scope"])
 	if err != nil {
 		return nil, err
@@ -18,7 +19,7 @@ func (s *Server) clientCredentials(c *client, params form) (*tokenResponse, erro
 	if err != nil {
 		return nil, err
 	}
-	return s.issue(c.id, c.id, audience, scopes)
+	return s.issue(ctx, c.id, c.id, audience, scopes)
 }
 
 // grantScopes returns what of the client's scopes was asked for, in the order

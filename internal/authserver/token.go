@@ -62,7 +62,7 @@ func (s *Server) grant(r *http.Request) (*tokenResponse, error) {
 	case "":
 		return nil, errNoGrant
 	case grantClientCredentials:
-		return s.clientCredentials(c, params)
+		return s.clientCredentials(r.Context(), c, params)
 	default:
 		return nil, errGrant
 	}

@@ -33,6 +33,7 @@ func checkDocument(doc *Document, d *decoder) {
 	for _, e := range doc.Issuers {
 		c.issuer(&e.Value, under("issuers", e.Name))
 	}
+	c.keys()
 	c.authorizationServer()
 	c.consumers()
 	for _, e := range doc.Upstreams {
@@ -257,6 +258,13 @@ func loopbackHost(host string) bool {
 	}
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.IsLoopback()
+}
+
+func (c *checker) keys() {
+	// References are not resolved yet: what is there stands in the document.
+	if k := c.doc.Keys; k != nil && !k.Passphrase.IsZero() {
+		c.complain("keys.passphrase", "a secret does not stand in the document", "write a reference such as ${env:NAME} or ${file:PATH}")
+	}
 }
 
 func (c *checker) authorizationServer() {

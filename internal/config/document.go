@@ -17,6 +17,7 @@ type Document struct {
 	Admin     Admin      `json:"admin"`
 	Health    *Health    `json:"health"` // nil: with admin
 	Drain     Drain      `json:"drain"`
+	Keys      *Keys      `json:"keys"` // nil: embedded, made when something is sealed
 
 	Issuers             Named[Issuer]        `json:"issuers"`
 	AuthorizationServer *AuthorizationServer `json:"authorizationServer"` // nil: off
@@ -148,6 +149,12 @@ type Drain struct {
 
 func (d *Drain) defaults() {
 	*d = Drain{Delay: scalar.Duration(5 * time.Second), Limit: scalar.Duration(30 * time.Second)}
+}
+
+// Keys says with what Warder seals what it keeps.
+type Keys struct {
+	Provider   string       `json:"provider" required:"true" enum:"embedded" later:"vault,aws-kms,gcp-kms,azure-key-vault,pkcs11"`
+	Passphrase secret.Value `json:"passphrase"` // a reference; zero: the key file is not locked
 }
 
 // Issuer is who signs the tokens we accept.

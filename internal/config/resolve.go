@@ -198,6 +198,9 @@ func (d *decoder) fetch(p part, s Sources) (text, why string) {
 		if text == "" {
 			return "", "the file " + p.text + " is empty"
 		}
+		if strings.Contains(text, "\x00") {
+			return "", "the file " + p.text + " holds a NUL byte: a secret is text"
+		}
 	default:
 		return "", "references to " + p.scheme + " cannot be followed here"
 	}

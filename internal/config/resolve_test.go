@@ -25,6 +25,14 @@ var sources = config.Sources{
 			return []byte(canary + "\n"), nil
 		case "/etc/b.secret":
 			return []byte("b"), nil
+		case "conf/nul":
+			return []byte("a\x00b"), nil
+		case "conf/two-lines":
+			return []byte("a\n\n"), nil
+		case "conf/dos":
+			return []byte("a\r\n"), nil
+		case "conf/large":
+			return []byte(strings.Repeat("x", 70<<10)), nil
 		case "conf/empty":
 			return []byte("\n"), nil
 		}
@@ -46,6 +54,8 @@ func TestReferencesAreResolvedInSecretsAndAddresses(t *testing.T) {
 		{"no default where it is set", `"${env:PORT:-else}"`, "9443"},
 		{"escaped", `"$${env:PORT}${env:PORT}"`, "${env:PORT}9443"},
 		{"file beside the document", `"${file:a.secret}"`, canary},
+		{"one newline at the end does not count", `"${file:two-lines}"`, "a\n"},
+		{"nor does one of DOS", `"${file:dos}"`, "a"},
 		{"file elsewhere", `"${file:/etc/b.secret}"`, "b"},
 		{"what a variable says is not read again", `"${env:NONE:-$${env:PORT}"`, "$${env:PORT"},
 	} {
@@ -75,6 +85,8 @@ func TestReferencesThatCannotBeFollowed(t *testing.T) {
 		{"variable not set", secretOf(`"${env:NONE}"`), "authorizationServer.clients.a.secret: the environment variable NONE is not set, or is empty"},
 		{"variable empty", secretOf(`"${env:EMPTY}"`), "the environment variable EMPTY is not set, or is empty"},
 		{"no such file", secretOf(`"${file:b}"`), "open conf/b: file does not exist"},
+		{"a NUL byte", secretOf(`"${file:nul}"`), "the file nul holds a NUL byte: a secret is text"},
+		{"a large file", secretOf(`"${file:large}"`), "larger than 64 KiB"},
 		{"empty file", secretOf(`"${file:empty}"`), "the file empty is empty"},
 		{"too large", secretOf(`"${env:LARGE}"`), "larger than 64 KiB"},
 		{"no address", "listeners: [{ address: \"${env:BAD}\" }]", `listeners[0].address: "nowhere" is not an address to listen on`},

@@ -102,7 +102,7 @@ func (c *Control) attempt() (string, error) {
 	c.beside = map[string]fingerprint{}
 	compiler.ReadFile = func(path string) ([]byte, error) {
 		b, err := c.compiler.ReadFile(path)
-		c.beside[path] = fingerprintOf(b, err)
+		c.beside[path] = besideOf(path, b, err)
 		return b, err
 	}
 	next, doc, err := compile(c.path, src, &compiler)
@@ -146,12 +146,32 @@ func compile(path string, src []byte, c *snapshot.Compiler) (*snapshot.Snapshot,
 	}
 	// Problems of one step do not keep the next from finding more: the
 	// document remembers them, and Compile reports all.
-	config.Resolve(doc, config.Sources{Env: os.LookupEnv, File: c.ReadFile})
+	config.Resolve(doc, config.Sources{Env: os.LookupEnv, File: secretFile(c)})
 	s, problems := c.Compile(doc)
 	if len(problems) > 0 {
 		return nil, nil, problems
 	}
 	return s, doc, nil
+}
+
+// secretFile reads the files of secrets, and says what is wrong with how they are
+// kept. That others may read one is how containers are handed theirs, so it is
+// only logged; what others may write to is no secret of the operator's.
+func secretFile(c *snapshot.Compiler) func(path string) ([]byte, error) {
+	return func(path string) ([]byte, error) {
+		b, err := c.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		read, write := secret.Exposed(path)
+		switch {
+		case write:
+			return nil, fmt.Errorf("cannot use %s: everybody may write to it; run chmod o-w on it", path)
+		case read:
+			c.Log.Warn("every user of this machine may read this secret", "file", path, "mend", "chmod o-r")
+		}
+		return b, nil
+	}
 }
 
 func read(path string) ([]byte, error) {
@@ -173,6 +193,13 @@ func fingerprintOf(src []byte, err error) fingerprint {
 	return sha256.Sum256(append([]byte("file "), src...))
 }
 
+// besideOf is the fingerprint of a file that the configuration names: of what
+// is in it, and of who may use it.
+func besideOf(path string, b []byte, err error) fingerprint {
+	read, write := secret.Exposed(path)
+	return fingerprintOf(fmt.Append(nil, read, write, " ", string(b)), err)
+}
+
 // changed reports whether the file is another than the one that was tried last.
 func (c *Control) changed() bool {
 	now := fingerprintOf(read(c.path))
@@ -187,7 +214,8 @@ func (c *Control) besideChanged() bool {
 	c.load.Lock()
 	defer c.load.Unlock()
 	for path, was := range c.beside {
-		if fingerprintOf(c.compiler.ReadFile(path)) != was {
+		b, err := c.compiler.ReadFile(path)
+		if besideOf(path, b, err) != was {
 			return true
 		}
 	}

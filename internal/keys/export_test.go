@@ -3,6 +3,8 @@ package keys
 import (
 	"net/http"
 	"net/netip"
+
+	"github.com/warder-gateway/warder/internal/secret"
 )
 
 // SetTransport makes the set fetch through rt; dials are then not judged.
@@ -11,3 +13,12 @@ func (r *Remote) SetTransport(rt http.RoundTripper) { r.source.secure, r.source.
 // What is dialled, for tests.
 func RefuseInternal(a netip.Addr) error { return refuseInternal(a) }
 func OnlyLoopback(a netip.Addr) error   { return onlyLoopback(a) }
+
+// A key file that is locked at little cost: Argon2id is slow on purpose.
+func CreateCheap(path string, passphrase secret.Value) (*Embedded, error) {
+	return createEmbedded(path, passphrase, cost{Memory: 64, Time: 1, Threads: 1})
+}
+
+func RotateCheap(path string, old, new secret.Value) (*Embedded, error) {
+	return rotateEmbedded(path, old, new, cost{Memory: 64, Time: 1, Threads: 1})
+}

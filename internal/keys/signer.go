@@ -1,233 +1,204 @@
 package keys
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/go-jose/go-jose/v4"
 )
+
+// Signer is one private key, wherever it is: in this process, or in a key
+// management service. Safe for concurrent use; each Sign may be a round trip.
+type Signer interface {
+	// Key returns the public half. Its ID is its thumbprint (RFC 7638), and its
+	// Algorithm is the one that Sign uses. It is the same at every call.
+	Key() *Key
+	// Sign returns the JWS signature of input (RFC 7515 section 5.1 step 5).
+	// Errors are ErrKeyGone, ErrUnavailable, or of the context.
+	Sign(ctx context.Context, input []byte) ([]byte, error)
+}
+
+// localSigner is a P-256 key in this process.
+type localSigner struct {
+	private *ecdsa.PrivateKey
+	public  *Key
+}
 
 // signerAlgorithm is the one algorithm our own keys sign with (RFC 7518
 // section 3.4).
 const signerAlgorithm = jose.ES256
 
-// maxSignerFile bounds the file of a signing key, in bytes; one P-256 key
-// takes about 250.
-const maxSignerFile = 16 << 10
+// NewLocalSigner makes a key that lives in this process only.
+func NewLocalSigner() (Signer, error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	return newLocalSigner(private)
+}
 
-// Signer signs what Warder itself issues. Its key lives in a file and never
-// leaves the process. A Signer is immutable and safe for concurrent use. The
-// zero Signer signs nothing.
-type Signer struct {
+func newLocalSigner(private *ecdsa.PrivateKey) (*localSigner, error) {
+	public := jose.JSONWebKey{Key: private.Public()}
+	thumbprint, err := public.Thumbprint(crypto.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	key, err := NewKey(base64.RawURLEncoding.EncodeToString(thumbprint), string(signerAlgorithm), private.Public())
+	if err != nil {
+		return nil, err
+	}
+	return &localSigner{private, key}, nil
+}
+
+// Key implements Signer.
+func (s *localSigner) Key() *Key { return s.public }
+
+// Sign implements Signer: r and s, each of 32 bytes (RFC 7518 section 3.4).
+func (s *localSigner) Sign(ctx context.Context, input []byte) ([]byte, error) {
+	digest := sha256.Sum256(input)
+	r, t, err := ecdsa.Sign(rand.Reader, s.private, digest[:])
+	if err != nil {
+		return nil, err
+	}
+	signature := make([]byte, 64)
+	r.FillBytes(signature[:32])
+	t.FillBytes(signature[32:])
+	return signature, nil
+}
+
+// OpenSigner returns the signer whose key is in storage under name, sealed by w.
+// If there is none a key is made and stored first; of several processes that
+// start at once one makes the key and all use it. What cannot be unsealed is an
+// error: it is never repaired and never replaced by a new key.
+func OpenSigner(ctx context.Context, w Wrapper, s Storage, name string) (Signer, error) {
+	signer, err := openSigner(ctx, w, s, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = createSigner(ctx, w, s, name); err == nil || errors.Is(err, fs.ErrExist) {
+			signer, err = openSigner(ctx, w, s, name)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("signing key %s: %w", name, err)
+	}
+	return signer, nil
+}
+
+func signerBinding(name string) Binding { return Binding{Purpose: "signing-key", Record: name} }
+
+func openSigner(ctx context.Context, w Wrapper, s Storage, name string) (Signer, error) {
+	sealed, err := s.Load(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	der, err := w.Unseal(ctx, signerBinding(name), sealed)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(der)
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
+	private, ok := parsed.(*ecdsa.PrivateKey)
+	if err != nil || !ok || private.Curve != elliptic.P256() {
+		return nil, errors.New("what was sealed is not a P-256 key in PKCS #8 form")
+	}
+	// Sealed with the newest key from now on. Who has changed it meanwhile has
+	// done the same.
+	fresh, err := w.Rewrap(ctx, signerBinding(name), sealed)
+	if err == nil && string(fresh) != string(sealed) {
+		err = s.Swap(ctx, name, sealed, fresh)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return newLocalSigner(private)
+}
+
+func createSigner(ctx context.Context, w Wrapper, s Storage, name string) error {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return err
+	}
+	defer clear(der)
+	sealed, err := w.Seal(ctx, signerBinding(name), der)
+	if err != nil {
+		return err
+	}
+	return s.Swap(ctx, name, nil, sealed)
+}
+
+// TokenSigner signs what Warder itself issues. It is immutable and safe for
+// concurrent use. The zero TokenSigner signs nothing.
+type TokenSigner struct {
 	// ring[0] signs. Keys behind it no longer sign but stay published until
 	// the last token they signed has expired.
-	ring []localKey
+	ring []Signer
 	jwks []byte
 }
 
-type localKey struct {
-	private *ecdsa.PrivateKey
-	public  *Key
-}
-
-// OpenSigner returns the signer whose key is in the PEM file at path, in
-// PKCS #8 form on the curve P-256. If there is no such file a key is made and
-// stored there first, readable by its owner only; of several processes that
-// start at once one makes the key and all use it.
-//
-// A file that anybody but its owner may read or write, or that holds anything
-// but one key, is refused: it is never repaired and never replaced.
-func OpenSigner(path string) (*Signer, error) {
-	key, err := readSigningKey(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = createSigningKey(path); err == nil {
-			key, err = readSigningKey(path)
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("signing key %s: %w", path, err)
-	}
-	s, err := newSigner(key)
-	if err != nil {
-		return nil, fmt.Errorf("signing key %s: %w", path, err)
-	}
-	return s, nil
-}
-
-// newSigner makes a signer of a ring of keys, the one that signs first.
-func newSigner(ring ...*ecdsa.PrivateKey) (*Signer, error) {
-	s := &Signer{}
+// NewTokenSigner makes a TokenSigner of a ring of keys, the one that signs
+// first.
+func NewTokenSigner(ring ...Signer) (*TokenSigner, error) {
 	var set jose.JSONWebKeySet
-	for _, private := range ring {
-		public := jose.JSONWebKey{Key: private.Public(), Algorithm: string(signerAlgorithm), Use: "sig"}
-		thumbprint, err := public.Thumbprint(crypto.SHA256)
-		if err != nil {
-			return nil, err
-		}
-		public.KeyID = base64.RawURLEncoding.EncodeToString(thumbprint)
-		set.Keys = append(set.Keys, public)
-		key, err := NewKey(public.KeyID, public.Algorithm, public.Key)
-		if err != nil {
-			return nil, err
-		}
-		s.ring = append(s.ring, localKey{private, key})
+	for _, s := range ring {
+		key := s.Key()
+		set.Keys = append(set.Keys, jose.JSONWebKey{Key: key.Public, KeyID: key.ID, Algorithm: key.Algorithm, Use: "sig"})
 	}
-	var err error
-	s.jwks, err = json.Marshal(set)
-	return s, err
+	jwks, err := json.Marshal(set)
+	return &TokenSigner{ring: ring, jwks: jwks}, err
 }
 
 // Sign returns claims, marshalled as JSON, as a JWS in compact form
 // (RFC 7515). typ becomes the header's typ and says what kind of token it is
-// (RFC 8725 section 3.11).
-func (s *Signer) Sign(claims any, typ string) (string, error) {
-	if len(s.ring) == 0 {
+// (RFC 8725 section 3.11). Errors may be those of a Signer.
+func (t *TokenSigner) Sign(ctx context.Context, claims any, typ string) (string, error) {
+	if len(t.ring) == 0 {
 		return "", errors.New("the signer has no key")
+	}
+	key := t.ring[0].Key()
+	head, err := json.Marshal(struct {
+		Algorithm string `json:"alg"`
+		KeyID     string `json:"kid"`
+		Type      string `json:"typ"`
+	}{key.Algorithm, key.ID, typ})
+	if err != nil {
+		return "", err
 	}
 	payload, err := json.Marshal(claims)
 	if err != nil {
 		return "", err
 	}
-	current := s.ring[0]
-	key := jose.SigningKey{
-		Algorithm: signerAlgorithm,
-		Key:       jose.JSONWebKey{Key: current.private, KeyID: current.public.ID},
-	}
-	signer, err := jose.NewSigner(key, (&jose.SignerOptions{}).WithType(jose.ContentType(typ)))
+	input := base64.RawURLEncoding.EncodeToString(head) + "." + base64.RawURLEncoding.EncodeToString(payload)
+	signature, err := t.ring[0].Sign(ctx, []byte(input))
 	if err != nil {
 		return "", err
 	}
-	token, err := signer.Sign(payload)
-	if err != nil {
-		return "", err
-	}
-	return token.CompactSerialize()
+	return input + "." + base64.RawURLEncoding.EncodeToString(signature), nil
 }
 
 // PublicJWKS returns the public keys as a JWK Set (RFC 7517), the one that
 // signs first. The caller must not change it.
-func (s *Signer) PublicJWKS() []byte { return s.jwks }
+func (t *TokenSigner) PublicJWKS() []byte { return t.jwks }
 
-// Keys returns the public keys, the one that signs first. A key's ID is its
-// thumbprint (RFC 7638). With them this process verifies its own tokens without
-// asking itself over the network. They are the same keys at every call.
-func (s *Signer) Keys() []*Key {
-	keys := make([]*Key, len(s.ring))
-	for i, k := range s.ring {
-		keys[i] = k.public
+// Keys returns the public keys, the one that signs first. With them this process
+// verifies its own tokens without asking itself over the network. They are the
+// same keys at every call.
+func (t *TokenSigner) Keys() []*Key {
+	keys := make([]*Key, len(t.ring))
+	for i, s := range t.ring {
+		keys[i] = s.Key()
 	}
 	return keys
-}
-
-// readSigningKey reads the key at path. Errors do not name the path.
-func readSigningKey(path string) (*ecdsa.PrivateKey, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, plain(err)
-	}
-	defer f.Close()
-	// Asked of the open file: the name could be given to another one meanwhile.
-	info, err := f.Stat()
-	if err != nil {
-		return nil, plain(err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("is not a regular file")
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, fmt.Errorf("others than its owner may use it (mode %04o): "+
-			"if nobody can have read it run chmod 600, otherwise remove it so that a new key is made", mode)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxSignerFile+1))
-	if err != nil {
-		return nil, plain(err)
-	}
-	if len(data) > maxSignerFile {
-		return nil, fmt.Errorf("is longer than %d bytes", maxSignerFile)
-	}
-	return parseSigningKey(data)
-}
-
-// parseSigningKey reads exactly one key. No error quotes the data.
-func parseSigningKey(data []byte) (*ecdsa.PrivateKey, error) {
-	const want = "; expected one PEM block \"PRIVATE KEY\" with a P-256 key"
-	block, rest := pem.Decode(data)
-	if block == nil {
-		return nil, errors.New("holds no PEM block" + want)
-	}
-	if block.Type != "PRIVATE KEY" {
-		return nil, errors.New("holds another kind of PEM block" + want)
-	}
-	if next, _ := pem.Decode(rest); next != nil {
-		return nil, errors.New("holds more than one PEM block" + want)
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, errors.New("its PEM block cannot be read as PKCS #8" + want)
-	}
-	key, ok := parsed.(*ecdsa.PrivateKey)
-	if !ok || key.Curve != elliptic.P256() {
-		return nil, errors.New("holds a key of another kind" + want)
-	}
-	return key, nil
-}
-
-// createSigningKey makes a key and stores it at path, whole or not at all. If
-// another process stored one first, that one stays.
-func createSigningKey(path string) (err error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	data := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".signing-key-*") // mode 0600
-	if err != nil {
-		return plain(err)
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return plain(err)
-	}
-	// A link, unlike a rename, never replaces a key that is already there.
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return plain(err)
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return plain(err)
-	}
-	// Without it the name may be lost in a crash, and with it every token's key.
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// plain takes the path out of an error of package os; OpenSigner names it.
-func plain(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		return path.Err
-	}
-	var link *os.LinkError
-	if errors.As(err, &link) {
-		return link.Err
-	}
-	return err
 }

@@ -1,7 +1,7 @@
 package keys_test
 
 import (
-	"bytes"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,9 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
-	"os"
-	"path/filepath"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -20,53 +18,71 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/keys/keystest"
 )
 
-func openSigner(t *testing.T, path string) *keys.Signer {
+func openSigner(t testing.TB, w keys.Wrapper, s keys.Storage) keys.Signer {
 	t.Helper()
-	s, err := keys.OpenSigner(path)
+	signer, err := keys.OpenSigner(t.Context(), w, s, "signer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer
+}
+
+func tokenSigner(t testing.TB) *keys.TokenSigner {
+	t.Helper()
+	key, err := keys.NewLocalSigner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := keys.NewTokenSigner(key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-func TestSignerKeyIsMadeOnceAndBelongsToItsOwnerOnly(t *testing.T) {
+func TestSigner(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "signing.pem")
-	first := openSigner(t, path)
-
-	info, err := os.Stat(path)
+	local, err := keys.NewLocalSigner()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %04o, want 0600", info.Mode().Perm())
+	for name, s := range map[string]keys.Signer{"local": local, "kept": openSigner(t, embedded(t, file(t), zero), &keystest.Memory{})} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			keystest.Signer(t, s)
+		})
 	}
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
-		t.Errorf("left in the folder: %v (%v), want the key only", entries, err)
-	}
-	again := openSigner(t, path)
-	if first.Keys()[0].ID != again.Keys()[0].ID {
+}
+
+func TestSignerKeyIsMadeOnceAndKeptSealed(t *testing.T) {
+	t.Parallel()
+	w, store := embedded(t, file(t), zero), &keystest.Memory{}
+	first := openSigner(t, w, store)
+	if again := openSigner(t, w, store); again.Key().ID != first.Key().ID {
 		t.Error("the second start uses another key")
+	}
+	sealed, err := store.Load(t.Context(), "signer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(sealed), "PRIVATE") {
+		t.Error("it is not sealed")
+	}
+	if _, err := x509.ParsePKCS8PrivateKey(sealed); err == nil {
+		t.Error("it is not sealed")
 	}
 }
 
 func TestSignersThatStartAtOnceShareOneKey(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "signing.pem")
+	w, store := embedded(t, file(t), zero), &keystest.Memory{}
 	ids := make([]string, 8)
 	var wg sync.WaitGroup
 	for i := range ids {
-		wg.Go(func() {
-			s, err := keys.OpenSigner(path)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			ids[i] = s.Keys()[0].ID
-		})
+		wg.Go(func() { ids[i] = openSigner(t, w, store).Key().ID })
 	}
 	wg.Wait()
 	for _, id := range ids {
@@ -76,10 +92,58 @@ func TestSignersThatStartAtOnceShareOneKey(t *testing.T) {
 	}
 }
 
+func TestASignerThatCannotBeUnsealedIsNeverReplaced(t *testing.T) {
+	t.Parallel()
+	p384, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	rsaKey, _ := rsa.GenerateKey(rand.Reader, 2048)
+	w, other := embedded(t, file(t), zero), embedded(t, file(t), zero)
+	der := func(key any) []byte {
+		b, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	sealed := func(w keys.Wrapper, record string, plain []byte) []byte {
+		b, err := w.Seal(t.Context(), keys.Binding{Purpose: "signing-key", Record: record}, plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for name, c := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"empty":                   {[]byte{}, "altered"},
+		"not sealed":              {[]byte("-----BEGIN PRIVATE KEY-----"), "altered"},
+		"of another installation": {sealed(other, "signer", []byte("x")), "the key that it was sealed with is not here (key "},
+		"under another name":      {sealed(w, "other", []byte("x")), "altered"},
+		"not a key":               {sealed(w, "signer", []byte("x")), "not a P-256 key"},
+		"another curve":           {sealed(w, "signer", der(p384)), "not a P-256 key"},
+		"RSA":                     {sealed(w, "signer", der(rsaKey)), "not a P-256 key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := &keystest.Memory{}
+			if err := store.Swap(t.Context(), "signer", nil, c.data); err != nil {
+				t.Fatal(err)
+			}
+			_, err := keys.OpenSigner(t.Context(), w, store, "signer")
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "signing key signer: ") {
+				t.Errorf("error %v, want %q", err, c.want)
+			}
+			if after, err := store.Load(t.Context(), "signer"); err != nil || string(after) != string(c.data) {
+				t.Error("what was there was changed")
+			}
+		})
+	}
+}
+
 func TestSignedTokenVerifiesWithThePublishedKeys(t *testing.T) {
 	t.Parallel()
-	s := openSigner(t, filepath.Join(t.TempDir(), "signing.pem"))
-	token, err := s.Sign(map[string]string{"sub": "x"}, "at+jwt")
+	s := tokenSigner(t)
+	token, err := s.Sign(t.Context(), map[string]string{"sub": "x"}, "at+jwt")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,9 +180,8 @@ func TestSignedTokenVerifiesWithThePublishedKeys(t *testing.T) {
 
 func TestPublishedKeysHoldNothingPrivate(t *testing.T) {
 	t.Parallel()
-	s := openSigner(t, filepath.Join(t.TempDir(), "signing.pem"))
 	var set struct{ Keys []map[string]string }
-	if err := json.Unmarshal(s.PublicJWKS(), &set); err != nil {
+	if err := json.Unmarshal(tokenSigner(t).PublicJWKS(), &set); err != nil {
 		t.Fatal(err)
 	}
 	public := map[string]bool{"kty": true, "crv": true, "x": true, "y": true, "kid": true, "alg": true, "use": true}
@@ -131,125 +194,30 @@ func TestPublishedKeysHoldNothingPrivate(t *testing.T) {
 	}
 }
 
-func TestSignerIsSafeForConcurrentUse(t *testing.T) {
+func TestZeroTokenSignerSignsNothing(t *testing.T) {
 	t.Parallel()
-	s := openSigner(t, filepath.Join(t.TempDir(), "signing.pem"))
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for range 10 {
-				if _, err := s.Sign(struct{}{}, "at+jwt"); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-}
-
-func TestZeroSignerSignsNothing(t *testing.T) {
-	t.Parallel()
-	var s keys.Signer
-	if token, err := s.Sign(struct{}{}, "at+jwt"); err == nil || token != "" {
+	var s keys.TokenSigner
+	if token, err := s.Sign(t.Context(), struct{}{}, "at+jwt"); err == nil || token != "" {
 		t.Errorf("token %q, error %v; want an error", token, err)
 	}
 }
 
-func privateKeyPEM(t *testing.T, key any) []byte {
-	t.Helper()
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+// away is a key in a service that does not answer.
+type away struct{ keys.Signer }
+
+func (away) Sign(context.Context, []byte) ([]byte, error) { return nil, keys.ErrUnavailable }
+
+func TestAKeyThatIsOutOfReachSignsNothingAndSaysSo(t *testing.T) {
+	t.Parallel()
+	local, err := keys.NewLocalSigner()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-}
-
-func TestSignerRefusesAnyFileButOneKeyOfItsOwner(t *testing.T) {
-	t.Parallel()
-	p256, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	p384, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	rsaKey, _ := rsa.GenerateKey(rand.Reader, 2048)
-	good := privateKeyPEM(t, p256)
-	sec1, _ := x509.MarshalECPrivateKey(p256)
-
-	cases := map[string]struct {
-		data []byte
-		mode os.FileMode
-		want string
-	}{
-		"readable by its group": {good, 0o640, "others than its owner may use it (mode 0640)"},
-		"readable by everybody": {good, 0o604, "others than its owner may use it (mode 0604)"},
-		"writable by its group": {good, 0o620, "others than its owner may use it (mode 0620)"},
-		"empty":                 {nil, 0o600, "holds no PEM block"},
-		"not PEM":               {[]byte("hello"), 0o600, "holds no PEM block"},
-		"cut off":               {good[:len(good)/2], 0o600, "holds no PEM block"},
-		"two keys":              {append(bytes.Clone(good), good...), 0o600, "holds more than one PEM block"},
-		"SEC 1 form":            {pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: sec1}), 0o600, "holds another kind of PEM block"},
-		"not DER":               {pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")}), 0o600, "cannot be read as PKCS #8"},
-		"another curve":         {privateKeyPEM(t, p384), 0o600, "holds a key of another kind"},
-		"RSA":                   {privateKeyPEM(t, rsaKey), 0o600, "holds a key of another kind"},
-		"too long":              {bytes.Repeat([]byte("\n"), 20<<10), 0o600, "is longer than 16384 bytes"},
+	s, err := keys.NewTokenSigner(away{local})
+	if err != nil {
+		t.Fatal(err)
 	}
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			path := filepath.Join(t.TempDir(), "signing.pem")
-			if err := os.WriteFile(path, c.data, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Chmod(path, c.mode); err != nil {
-				t.Fatal(err)
-			}
-			_, err := keys.OpenSigner(path)
-			if err == nil {
-				t.Fatal("accepted")
-			}
-			if !strings.Contains(err.Error(), c.want) || strings.Count(err.Error(), path) != 1 {
-				t.Errorf("error %q, want the path once and %q", err, c.want)
-			}
-			if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, c.data) {
-				t.Error("the refused file was changed")
-			}
-		})
+	if token, err := s.Sign(t.Context(), struct{}{}, "at+jwt"); !errors.Is(err, keys.ErrUnavailable) || token != "" {
+		t.Errorf("token %q, error %v", token, err)
 	}
-}
-
-func TestSignerSaysWhereItCannotStoreItsKey(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	for _, path := range []string{dir, filepath.Join(dir, "missing", "signing.pem")} {
-		_, err := keys.OpenSigner(path)
-		if err == nil || !strings.HasPrefix(err.Error(), "signing key "+path+": ") {
-			t.Errorf("error %v, want one that names %s", err, path)
-		}
-	}
-}
-
-func FuzzSignerFile(f *testing.F) {
-	f.Add([]byte("-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----\n"))
-	f.Add([]byte{})
-	path := filepath.Join(f.TempDir(), "signing.pem")
-	openOrFail := func() []byte {
-		if _, err := keys.OpenSigner(path); err != nil {
-			f.Fatal(err)
-		}
-		data, err := os.ReadFile(path)
-		if err != nil {
-			f.Fatal(err)
-		}
-		return data
-	}
-	f.Add(openOrFail())
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		s, err := keys.OpenSigner(path)
-		if err != nil {
-			return
-		}
-		if _, err := s.Sign(struct{}{}, "at+jwt"); err != nil {
-			t.Errorf("a key that was accepted cannot sign: %v", err)
-		}
-	})
 }

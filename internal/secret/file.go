@@ -26,14 +26,12 @@ func ReadFile(path string) ([]byte, error) {
 // Only regular files are read: a pipe or a device could keep the reader
 // waiting for ever. Errors name neither path nor content.
 func ReadRegular(path string, most int64) ([]byte, error) {
-	b, err := readRegular(path, most)
-	if at := (*fs.PathError)(nil); errors.As(err, &at) {
-		err = at.Err
-	}
-	return b, err
+	b, err := readRegular(path, most, func(fs.FileInfo) error { return nil })
+	return b, bare(err)
 }
 
-func readRegular(path string, most int64) ([]byte, error) {
+// readRegular asks allowed about the file before it reads it.
+func readRegular(path string, most int64, allowed func(fs.FileInfo) error) ([]byte, error) {
 	// Non-blocking, because to open a pipe is to wait for its other end.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -47,6 +45,9 @@ func readRegular(path string, most int64) ([]byte, error) {
 	}
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("it is not a regular file")
+	}
+	if err := allowed(info); err != nil {
+		return nil, err
 	}
 	b, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {

@@ -5,6 +5,7 @@ package secret
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -56,8 +57,12 @@ func (Value) LogValue() slog.Value { return slog.StringValue(redacted) }
 // MarshalText implements encoding.TextMarshaler, and with it JSON and YAML.
 func (Value) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// UnmarshalText takes the text as the secret.
+// UnmarshalText takes the text as the secret. What MarshalText says is refused:
+// it is no secret but the place where one was.
 func (v *Value) UnmarshalText(b []byte) error {
+	if string(b) == redacted {
+		return errors.New("this is where a secret was, not the secret")
+	}
 	*v = New(b)
 	return nil
 }

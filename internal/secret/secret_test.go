@@ -2,15 +2,25 @@ package secret_test
 
 import (
 	"bytes"
+	"encoding/gob"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
+	htmltemplate "html/template"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
+	texttemplate "text/template"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/warder-gateway/warder/internal/secret"
 )
@@ -51,6 +61,30 @@ func TestASecretCannotBePrinted(t *testing.T) {
 		defer func() { fmt.Fprint(&out, recover()) }()
 		panic(v)
 	}()
+	func() {
+		defer func() { fmt.Fprint(&out, recover()) }()
+		panic(fmt.Errorf("wrapped: %w", fmt.Errorf("%v %s", v, h)))
+	}()
+	for _, what := range []any{v, &v, h, &h, map[string]any{"k": v}, []secret.Value{v}} {
+		b, err := yaml.Marshal(what)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Write(b)
+		// What gob and XML cannot write they must not half write either.
+		gob.NewEncoder(&out).Encode(what)
+		xml.NewEncoder(&out).Encode(what)
+		for _, form := range []string{"{{.}}", "{{printf \"%v %+v %#v %s %q %x %d\" . . . . . . .}}", "{{println .}}", "{{html .}}", "{{js .}}", "{{urlquery .}}"} {
+			if err := texttemplate.Must(texttemplate.New("").Parse(form)).Execute(&out, what); err != nil {
+				t.Fatal(err)
+			}
+			if err := htmltemplate.Must(htmltemplate.New("").Parse("<a title=\"{{.}}\">{{.}}</a><script>var x = {{.}}</script>")).Execute(&out, what); err != nil {
+				t.Fatal(err)
+			}
+		}
+		walk(&out, reflect.ValueOf(what), 0)
+	}
+	out.WriteString(cmp.Diff(h, holder{}, cmp.AllowUnexported(holder{}, secret.Value{}), cmpopts.EquateComparable(), cmp.FilterValues(func(a, b func() []byte) bool { return true }, cmp.Ignore())))
 	text := out.String()
 	for _, leak := range []string{canary, canary[:4], fmt.Sprintf("%x", canary), fmt.Sprint([]byte(canary)), fmt.Sprintf("%X", canary)} {
 		if strings.Contains(text, leak) {
@@ -59,6 +93,50 @@ func TestASecretCannotBePrinted(t *testing.T) {
 	}
 	if !strings.Contains(text, "[secret]") {
 		t.Error("nothing was printed at all")
+	}
+}
+
+// walk prints whatever reflection shows, as debuggers and printers of deep
+// structures do.
+func walk(w io.Writer, v reflect.Value, depth int) {
+	if depth > 10 || !v.IsValid() {
+		return
+	}
+	fmt.Fprintln(w, v.Type(), v.String())
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			walk(w, v.Field(i), depth+1)
+		}
+	case reflect.Pointer, reflect.Interface:
+		walk(w, v.Elem(), depth+1)
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			walk(w, v.Index(i), depth+1)
+		}
+	case reflect.Map:
+		for it := v.MapRange(); it.Next(); {
+			walk(w, it.Value(), depth+1)
+		}
+	case reflect.Func:
+		fmt.Fprintf(w, "%v %+v %#v %x\n", v, v, v, v.Pointer())
+	case reflect.Uint8:
+		fmt.Fprintf(w, "%d %x %c\n", v.Uint(), v.Uint(), rune(v.Uint()))
+	}
+}
+
+func TestWhereASecretWasIsNotReadAsOne(t *testing.T) {
+	t.Parallel()
+	b, err := json.Marshal(secret.New([]byte(canary)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v secret.Value
+	if err := json.Unmarshal(b, &v); err == nil || !v.IsZero() {
+		t.Errorf("%s was read as a secret", b)
+	}
+	if err := json.Unmarshal([]byte(`"x"`), &v); err != nil || !v.Equal([]byte("x")) {
+		t.Errorf("a secret was not read: %v", err)
 	}
 }
 

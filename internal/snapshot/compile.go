@@ -322,12 +322,17 @@ func known(section, name string, names []string) string {
 	return section + " has " + strings.Join(names, ", ")
 }
 
-// blameLocal reports each problem of the authorization server at its place.
+// blameLocal reports each problem at its place: that which it brings along, or
+// one of the authorization server.
 func (b *build) blameLocal(err error) {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, one := range joined.Unwrap() {
 			b.blameLocal(one)
 		}
+		return
+	}
+	if problems := (config.Problems)(nil); errors.As(err, &problems) {
+		b.problems = append(b.problems, problems...)
 		return
 	}
 	path, text := "authorizationServer", err.Error()

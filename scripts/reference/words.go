@@ -50,6 +50,7 @@ var typeWords = map[string]string{
 	"Admin":               "Where the gateway is watched and asked: health, metrics, explain. It cannot change while the gateway runs.",
 	"Health":              "`/livez` and `/readyz` alone, for load balancers. It cannot change while the gateway runs.",
 	"Drain":               "How the gateway ends after SIGTERM.",
+	"Keys":                "With what Warder seals what it keeps. It is opened when something is to be sealed, and at the start where this key is written; see [keys](../OPERATING.md#keys).",
 	"Issuer":              "Who signs the access tokens that routes accept.",
 	"AuthorizationServer": "The embedded OAuth 2 provider: client credentials, key set, metadata. It answers on the listeners under the host and path of `issuer`.",
 	"Client":              "An application that may ask the embedded provider for tokens.",
@@ -79,6 +80,7 @@ var keyWords = map[string]words{
 	"Document.admin":               {"Where operators connect.", ""},
 	"Document.health":              {"A second address for health alone.", "health is on the admin address only"},
 	"Document.drain":               {"How to end.", ""},
+	"Document.keys":                {"With what Warder seals what it keeps.", "`embedded`, without a passphrase"},
 	"Document.issuers":             {"Who signs tokens.", ""},
 	"Document.authorizationServer": {"The embedded OAuth 2 provider.", "off"},
 	"Document.consumers":           {"Named callers and their credentials.", ""},
@@ -126,6 +128,9 @@ var keyWords = map[string]words{
 
 	"Drain.delay": {"How long to serve on after saying \"not ready\".", ""},
 	"Drain.limit": {"How long open requests may still take; 1s to 1h.", ""},
+
+	"Keys.provider":   {"Where the keys are. `embedded`: in the file `keys.kek` of the state folder.", ""},
+	"Keys.passphrase": {"A reference to the passphrase that locks that file, of at least 12 bytes.", "the file is not locked"},
 
 	"Issuer.issuer":       {"What `iss` of a token must be, byte for byte. The keys are found by its discovery document.", ""},
 	"Issuer.jwksUri":      {"Where the keys are, instead of discovery.", ""},

@@ -1,7 +1,6 @@
 package policytest
 
 import (
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -17,8 +16,8 @@ import (
 type templates struct {
 	dir      string
 	document *config.Document // nil before it is compiled
-	own      *keys.Signer
-	other    *keys.Signer
+	own      *keys.TokenSigner
+	other    *keys.TokenSigner
 	keys     map[string]string // API keys by name
 	secrets  []string          // what was made and must not be told
 }
@@ -28,9 +27,12 @@ const keySetName = "issuer.jwks"
 func newTemplates(t *testing.T) *templates {
 	t.Helper()
 	p := &templates{dir: t.TempDir(), keys: map[string]string{}}
-	for name, signer := range map[string]**keys.Signer{"own.key": &p.own, "other.key": &p.other} {
-		var err error
-		if *signer, err = keys.OpenSigner(filepath.Join(p.dir, name)); err != nil {
+	for _, signer := range []**keys.TokenSigner{&p.own, &p.other} {
+		key, err := keys.NewLocalSigner()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if *signer, err = keys.NewTokenSigner(key); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -116,7 +118,7 @@ func (p *templates) token(t *testing.T, args map[string]string) string {
 			}
 		}
 	}
-	token, err := signer.Sign(claims, typ)
+	token, err := signer.Sign(t.Context(), claims, typ)
 	if err != nil {
 		t.Fatal(err)
 	}
