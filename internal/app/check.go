@@ -9,6 +9,7 @@ import (
 
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/control"
+	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/policy"
 	"github.com/warder-gateway/warder/internal/telemetry"
 )
@@ -44,7 +45,7 @@ func Check(path string) (*CheckReport, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(scratch)
-	compiler := NewCompiler(telemetry.NewMetrics("check", codes()), nil, slog.New(slog.DiscardHandler), filepath.Join(scratch, signerFile))
+	compiler := NewCompiler(telemetry.NewMetrics("check", codes()), nil, counters.NewMemory(1), slog.New(slog.DiscardHandler), filepath.Join(scratch, signerFile))
 	snap, doc, err := control.Compile(path, compiler)
 	var problems config.Problems
 	switch {

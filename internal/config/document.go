@@ -17,6 +17,7 @@ type Document struct {
 	Admin     Admin      `json:"admin"`
 	Health    *Health    `json:"health"` // nil: with admin
 	Drain     Drain      `json:"drain"`
+	Counters  Counters   `json:"counters"`
 
 	Issuers             Named[Issuer]        `json:"issuers"`
 	AuthorizationServer *AuthorizationServer `json:"authorizationServer"` // nil: off
@@ -41,6 +42,7 @@ func (d *Document) defaults() {
 	d.Version = 1
 	d.Admin.defaults()
 	d.Drain.defaults()
+	d.Counters.defaults()
 	d.Log.defaults()
 	d.Freshness.defaults()
 }
