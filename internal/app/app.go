@@ -108,7 +108,7 @@ func start(o Options) (_ *app, err error) {
 		}
 	}()
 	a.gateway = gateway.New(gateway.Config{
-		Live: a.live, Counters: a.counters, Records: a.records, Unrouted: a.metrics.Route(""), Log: a.log, Now: time.Now,
+		Live: a.live, Records: a.records, Unrouted: a.metrics.Route(""), Log: a.log, Now: time.Now,
 	})
 	defer func() {
 		if err != nil {
@@ -117,7 +117,7 @@ func start(o Options) (_ *app, err error) {
 			a.gateway.Drain(over)
 		}
 	}()
-	compiler := NewCompiler(a.metrics, a.verdicts, a.log, a.state)
+	compiler := NewCompiler(a.metrics, a.verdicts, a.counters, a.log, a.state)
 	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareAdmin, a.prepareLog, a.prepareGateway)
 	a.observe()
 	if err = a.control.Load(); err != nil {
@@ -133,9 +133,9 @@ func start(o Options) (_ *app, err error) {
 
 // NewCompiler returns the compiler of this build. What it seals is kept in
 // state; with a nil state nothing is kept, and keys are made for the occasion.
-func NewCompiler(m *telemetry.Metrics, v *keys.Verdicts, log *slog.Logger, state *State) *snapshot.Compiler {
+func NewCompiler(m *telemetry.Metrics, v *keys.Verdicts, c *counters.Memory, log *slog.Logger, state *State) *snapshot.Compiler {
 	return &snapshot.Compiler{
-		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: m, Verdicts: v, Log: log,
+		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: m, Verdicts: v, Counters: c, Log: log,
 		ReadFile: secret.ReadFile, Local: (&locals{keyring: keyring{state: state}, log: log, guesses: authserver.NewGuesses()}).of,
 	}
 }
@@ -273,7 +273,7 @@ func (a *app) prepareAdmin(_ *snapshot.Snapshot, doc *config.Document) (commit, 
 		Address: string(doc.Admin.Address), TokenDigest: a.digest,
 		Metrics: a.metrics.Handler(), MetricsOpen: a.open.Load,
 		Ready: a.isReady, Status: a.control.Status,
-		Explainer: &explainer{a.live, a.records, a.counters}, Log: a.log,
+		Explainer: &explainer{a.live, a.records}, Log: a.log,
 	})
 	adm, err := listen("admin", string(doc.Admin.Address), admin.Server(handler, a.log))
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/control"
+	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/policy"
 	"github.com/warder-gateway/warder/internal/telemetry"
 )
@@ -37,7 +38,7 @@ func (c Complaint) String() string { return c.line }
 // Check takes a configuration file down the road that run takes, as far as it
 // goes without starting anything. An error says that it could not be read.
 func Check(path string) (*CheckReport, error) {
-	compiler := NewCompiler(telemetry.NewMetrics("check", codes()), nil, slog.New(slog.DiscardHandler), nil)
+	compiler := NewCompiler(telemetry.NewMetrics("check", codes()), nil, counters.NewMemory(1), slog.New(slog.DiscardHandler), nil)
 	snap, doc, err := control.Compile(path, compiler)
 	var problems config.Problems
 	switch {

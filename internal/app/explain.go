@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/warder-gateway/warder/internal/admin"
-	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/events"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
@@ -21,9 +20,8 @@ import (
 
 // explainer answers the questions of the admin surface.
 type explainer struct {
-	live     *snapshot.Live
-	records  *events.Recorder
-	counters counters.Counters
+	live    *snapshot.Live
+	records *events.Recorder
 }
 
 // Past implements admin.Explainer.
@@ -78,7 +76,7 @@ func (e *explainer) Judge(q admin.Question) (*events.Explanation, error) {
 	if f := http1.Accept(&x.Req); f != nil {
 		code, x.Reason = f.Code, f.Reason
 	} else {
-		w := pipeline.World{Now: x.Start, Counters: pipeline.Look(e.counters)}
+		w := pipeline.World{Now: x.Start, Counters: pipeline.Look(snap.Counters)}
 		_, verdict := snap.Decide(x, &w)
 		code = verdict.Code()
 	}

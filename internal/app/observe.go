@@ -3,6 +3,7 @@ package app
 import (
 	"time"
 
+	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/telemetry"
@@ -24,7 +25,30 @@ func (a *app) observe() {
 	m.Counter(telemetry.TokenCacheHits, func() float64 { return float64(a.verdicts.Counts().Hits) })
 	m.Counter(telemetry.TokenCacheMisses, func() float64 { return float64(a.verdicts.Counts().Misses) })
 	m.Counter(telemetry.BucketsForgotten, func() float64 { return float64(a.counters.Forgotten()) })
+	m.Gauge(telemetry.CountersUp, func() float64 {
+		if r := a.remoteCounters(); r != nil && !r.Reachable() {
+			return 0
+		}
+		return 1
+	})
+	m.Counter(telemetry.CountersLocal, func() float64 {
+		if r := a.remoteCounters(); r != nil {
+			return float64(r.Local())
+		}
+		return 0
+	})
 	m.Issuers(a.issuerKeys)
+}
+
+// remoteCounters returns the counters in force if they are not in memory.
+func (a *app) remoteCounters() *counters.Remote {
+	snap := a.live.Acquire()
+	if snap == nil {
+		return nil
+	}
+	defer snap.Release()
+	r, _ := snap.Counters.(*counters.Remote)
+	return r
 }
 
 // issuerKeys tells how the key sets in force are.

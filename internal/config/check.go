@@ -24,6 +24,7 @@ func checkDocument(doc *Document, d *decoder) {
 	c := checker{doc, d}
 	c.addresses()
 	c.accessLog(&doc.Log.Access)
+	c.counters()
 	for i := range doc.Listeners {
 		c.guard(&doc.Listeners[i].Limits, under(item("listeners", i), "limits"))
 		c.front(&doc.Listeners[i], item("listeners", i))

@@ -18,6 +18,7 @@ type Document struct {
 	Health    *Health    `json:"health"` // nil: with admin
 	Drain     Drain      `json:"drain"`
 	Keys      *Keys      `json:"keys"` // nil: embedded, made when something is sealed
+	Counters  Counters   `json:"counters"`
 
 	Issuers             Named[Issuer]        `json:"issuers"`
 	AuthorizationServer *AuthorizationServer `json:"authorizationServer"` // nil: off
@@ -42,6 +43,7 @@ func (d *Document) defaults() {
 	d.Version = 1
 	d.Admin.defaults()
 	d.Drain.defaults()
+	d.Counters.defaults()
 	d.Log.defaults()
 	d.Freshness.defaults()
 }

@@ -57,6 +57,8 @@ func (g *generator) of(t reflect.Type, w words) object {
 	switch own.(type) {
 	case *Auth:
 		forms = append(forms, object{"const": "none"})
+	case *Counters:
+		forms = append(forms, object{"type": "string"})
 	case *Upstream:
 		forms = append(forms, g.of(reflect.TypeFor[[]Target](), words{}))
 	case encoding.TextUnmarshaler:

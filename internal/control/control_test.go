@@ -20,6 +20,7 @@ import (
 
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/control"
+	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/policy"
 	"github.com/warder-gateway/warder/internal/secret"
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func newCompiler() *snapshot.Compiler {
 	return &snapshot.Compiler{
 		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: telemetry.NewMetrics("test", nil),
-		Verdicts: keys.NewVerdicts(), Log: slog.New(slog.DiscardHandler), ReadFile: secret.ReadFile,
+		Verdicts: keys.NewVerdicts(), Counters: counters.NewMemory(1 << 16), Log: slog.New(slog.DiscardHandler), ReadFile: secret.ReadFile,
 		Local: func(*config.Document) (snapshot.Local, error) { return snapshot.Local{}, nil },
 	}
 }

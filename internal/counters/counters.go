@@ -1,6 +1,7 @@
-// Package counters holds fast shared state: rate decisions, kept in memory or
-// (in later builds) in Redis. A decision over several limits is taken at
-// once: all of them are charged, or none.
+// Package counters holds fast shared state: rate decisions, and what must
+// occur once only. It is kept in the memory of one process (Memory), or in a
+// Redis or Valkey server that a fleet shares (Remote). A decision over several
+// limits is taken at once: all of them are charged, or none.
 package counters
 
 import (
@@ -9,15 +10,21 @@ import (
 	"time"
 )
 
-// Charge asks to take one call from one bucket (GCRA).
+// Charge asks to take one call from one bucket: one that fills at its rate
+// (GCRA), or one that knows the time of every call (a sliding window).
 type Charge struct {
-	Key    Key           // of limit and caller, not zero; always with the same Period and Burst
-	Period time.Duration // time one call costs: 100/min = 600ms; > 0
-	Burst  int64         // calls that may come at once; >= 1
+	Key     Key           // of limit and caller, not zero; the other fields are the same for a key at all times
+	Period  time.Duration // time one call costs: 100/min = 600ms; > 0
+	Burst   int64         // calls that may come at once; >= 1
+	Sliding bool          // at most Burst calls in any span of Period times Burst; Burst <= MaxWindow
+	Closed  bool          // while a server does not answer, nothing is decided; otherwise memory decides
 }
 
 // MaxSpan bounds Period times Burst: the time an empty bucket takes to fill.
 const MaxSpan = 10 * 365 * 24 * time.Hour
+
+// MaxWindow bounds the calls of a sliding window, each of which is remembered.
+const MaxWindow = 1000
 
 // State is what a bucket says after a decision.
 type State struct {
@@ -27,7 +34,7 @@ type State struct {
 }
 
 // Counters decides. Implementations are safe for concurrent use and bound
-// their own time: a decision must not outlast a few milliseconds.
+// their own time: Memory decides at once, Remote within the time it is given.
 type Counters interface {
 	// Take charges every bucket, or none when one of them is exhausted. It
 	// fills states (as many as charges) and returns the index of the first
@@ -36,6 +43,11 @@ type Counters interface {
 	Take(now time.Time, charges []Charge, states []State) (refused int, err error)
 	// Look is Take without charging anything.
 	Look(now time.Time, charges []Charge, states []State) (refused int, err error)
+	// Once reports whether key is seen for the first time, and remembers it
+	// for the time given, at most MaxSpan. Of any number of calls at once, one
+	// is the first. An error means that it cannot be told: whoever guards
+	// against replays refuses.
+	Once(now time.Time, key Key, keep time.Duration) (first bool, err error)
 }
 
 // What a caller of Counters can do wrong. Nothing is decided, so that the
@@ -46,6 +58,31 @@ var (
 	ErrStates = errors.New("charges and states differ in number")
 	ErrClock  = errors.New("the time of the decision is out of range")
 )
+
+// What can go wrong without anybody's doing. Nothing is decided.
+var (
+	ErrFull        = errors.New("there is no room to remember one more")
+	ErrUnavailable = errors.New("the counters' server does not answer")
+)
+
+// validate says what is wrong with the charges of a call.
+func validate(charges []Charge, states []State) error {
+	if len(charges) != len(states) {
+		return ErrStates
+	}
+	for i := range charges {
+		c := &charges[i]
+		if c.Key == (Key{}) || c.Period <= 0 || c.Burst < 1 || c.Burst > int64(MaxSpan/c.Period) || c.Sliding && c.Burst > MaxWindow {
+			return ErrCharge
+		}
+		for j := range i {
+			if charges[j].Key == c.Key {
+				return ErrTwice
+			}
+		}
+	}
+	return nil
+}
 
 // Key names a bucket: a digest of a limit and of the caller it counts.
 //

@@ -17,7 +17,9 @@ const (
 	farOff = math.MaxInt64 / 4
 )
 
-// DefaultBuckets is a bound for NewMemory that costs at most 50 MB.
+// DefaultBuckets is a bound for NewMemory. It costs at most 50 MB for the
+// buckets, as much for what is remembered by Once, and 40 MB for sliding
+// windows, each only as far as it is used.
 const DefaultBuckets = 1 << 20
 
 // Memory is Counters in the memory of one process. Limits are per process:
@@ -31,7 +33,10 @@ const DefaultBuckets = 1 << 20
 // callers (a header, IPv6 prefixes) turn everybody else away. Forgetting costs
 // little: the invented ones, each used once, are the ones that go first, and
 // whoever is forgotten gains no more than by waiting for the time that bucket
-// still needed.
+// still needed. Of sliding windows, which cost memory for every call, the one
+// with the smallest part of its calls used is forgotten: inventing callers
+// frees nobody who has used up a limit. What Once remembers is never
+// forgotten: when there is no more room, nothing new is accepted.
 type Memory struct {
 	epoch     time.Time
 	seed      maphash.Seed
@@ -40,13 +45,15 @@ type Memory struct {
 }
 
 type shard struct {
-	mu    sync.Mutex
-	table table
+	mu      sync.Mutex
+	table   table
+	windows windows
+	once    table
 	// latest is the latest time seen. A call that was stamped earlier but
 	// comes later is judged at this time: otherwise a bucket dropped in
 	// between would give it more than its limit.
 	latest int64
-	_      [56]byte // no two shards on one cache line
+	_      [64]byte // no two shards on one cache line
 }
 
 // NewMemory returns counters that hold about as many buckets as given: each
@@ -56,7 +63,10 @@ func NewMemory(buckets int) *Memory {
 	// Not the seed that chooses the shard: within one, all homes would be alike.
 	seed := maphash.MakeSeed()
 	for i := range m.shard {
-		m.shard[i].table = newTable(seed, max(buckets/shards, 1))
+		most := max(buckets/shards, 1)
+		m.shard[i].table = newTable(seed, most)
+		m.shard[i].once = newTable(seed, most)
+		m.shard[i].windows = newWindows(most)
 		m.shard[i].latest = -farOff
 	}
 	return m
@@ -77,30 +87,45 @@ func (m *Memory) Look(now time.Time, charges []Charge, states []State) (int, err
 // was reached. When it grows, somebody invents callers or the bound is too low.
 func (m *Memory) Forgotten() uint64 { return m.forgotten.Load() }
 
-func (m *Memory) decide(now time.Time, charges []Charge, states []State, take bool) (int, error) {
-	if len(charges) != len(states) {
-		return 0, ErrStates
+// Once implements Counters.
+func (m *Memory) Once(now time.Time, key Key, keep time.Duration) (bool, error) {
+	at, err := m.since(now)
+	if err != nil {
+		return false, err
 	}
-	// On the monotonic clock where both times carry it: a step of the wall
-	// clock neither fills nor empties a bucket.
+	if key == (Key{}) || keep <= 0 || keep > MaxSpan {
+		return false, ErrCharge
+	}
+	s := &m.shard[m.shardOf(&key)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.latest = max(at, s.latest)
+	first, room := s.once.keep(&key, s.latest+int64(keep), s.latest)
+	if !room {
+		return false, ErrFull
+	}
+	return first, nil
+}
+
+// since is now on our clock. On the monotonic one where both times carry it: a
+// step of the wall clock neither fills nor empties a bucket.
+func (m *Memory) since(now time.Time) (int64, error) {
 	at := int64(now.Sub(m.epoch))
 	if at <= -farOff || at >= farOff {
 		return 0, ErrClock
 	}
-	var involved uint64
-	for i := range charges {
-		c := &charges[i]
-		if c.Key == (Key{}) || c.Period <= 0 || c.Burst < 1 || c.Burst > int64(MaxSpan/c.Period) {
-			return 0, ErrCharge
-		}
-		for j := range i {
-			if charges[j].Key == c.Key {
-				return 0, ErrTwice
-			}
-		}
-		involved |= 1 << m.shardOf(&c.Key)
-	}
+	return at, nil
+}
 
+func (m *Memory) decide(now time.Time, charges []Charge, states []State, take bool) (int, error) {
+	if err := validate(charges, states); err != nil {
+		return 0, err
+	}
+	at, err := m.since(now)
+	if err != nil {
+		return 0, err
+	}
+	involved := m.involved(charges)
 	m.lock(involved)
 	refused := -1
 	for i := range charges {
@@ -117,6 +142,40 @@ func (m *Memory) decide(now time.Time, charges []Charge, states []State, take bo
 	}
 	m.unlock(involved)
 	return refused, nil
+}
+
+// learn has the buckets know at least what another counter said of them at
+// that time, so that this one can take over from it. Errors are none of its
+// business: what was decided is decided.
+func (m *Memory) learn(now time.Time, charges []Charge, states []State) {
+	at, err := m.since(now)
+	if err != nil {
+		return
+	}
+	for i := range charges {
+		c, st := &charges[i], &states[i]
+		s := &m.shard[m.shardOf(&c.Key)]
+		s.mu.Lock()
+		// Not counted as forgotten: whoever is pushed out is still known elsewhere.
+		if c.Sliding {
+			s.latest = max(at, s.latest)
+			s.windows.learn(c, st, s.latest)
+		} else if full := at + int64(st.ResetIn); st.ResetIn > 0 {
+			if b := s.table.find(&c.Key); b != nil {
+				b.full = max(b.full, full)
+			} else {
+				s.table.insert(&c.Key, full, max(at, s.latest))
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+func (m *Memory) involved(charges []Charge) (mask uint64) {
+	for i := range charges {
+		mask |= 1 << m.shardOf(&charges[i].Key)
+	}
+	return mask
 }
 
 // shardOf spreads keys by a secret of the process: keys are known to whoever
@@ -142,6 +201,9 @@ func (m *Memory) unlock(mask uint64) {
 // look tells the state of c's bucket and whether it has a call left.
 func (s *shard) look(c *Charge, st *State, at int64) bool {
 	at = max(at, s.latest)
+	if c.Sliding {
+		return s.windows.look(c, st, at)
+	}
 	full := at
 	if b := s.table.find(&c.Key); b != nil {
 		full = max(b.full, at)
@@ -153,6 +215,11 @@ func (s *shard) look(c *Charge, st *State, at int64) bool {
 // charge takes one call from the bucket whose state look has just told.
 func (m *Memory) charge(s *shard, c *Charge, st *State, at int64) {
 	s.latest = max(at, s.latest)
+	if c.Sliding {
+		m.forgotten.Add(s.windows.push(c, s.latest))
+		s.windows.look(c, st, s.latest)
+		return
+	}
 	debt := int64(st.ResetIn) + int64(c.Period)
 	if b := s.table.find(&c.Key); b != nil {
 		b.full = s.latest + debt

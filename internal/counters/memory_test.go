@@ -3,6 +3,7 @@ package counters_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -380,5 +381,127 @@ func BenchmarkKeyWith(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		base = base.With(1, value)
+	}
+}
+
+// A sixteenth of a million, so that it is quick; what is held is measured in
+// shares of the same size.
+func TestAMillionCallersFitInMemory(t *testing.T) {
+	before := heap()
+	m := counters.NewMemory(counters.DefaultBuckets / 16)
+	charges, states := []counters.Charge{{Period: time.Hour, Burst: 100}}, make([]counters.State, 1)
+	now := time.Now()
+	for i := range 1_000_000 / 16 {
+		charges[0].Key = counters.Key{byte(i), byte(i >> 8), byte(i >> 16), 15: 1}
+		if _, err := m.Take(now, charges, states); err != nil {
+			t.Fatal(err)
+		}
+	}
+	size := 16 * (heap() - before)
+	t.Logf("1,000,000 callers take %d MB", size>>20)
+	if size > 150<<20 {
+		t.Errorf("a million callers take %d bytes", size)
+	}
+	runtime.KeepAlive(m)
+}
+
+func heap() int64 {
+	var s runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&s)
+	return int64(s.HeapAlloc)
+}
+
+// Windows are bounded by the calls they remember; inventing callers frees
+// nobody who has used up a limit.
+func TestInventedCallersDoNotFreeAWindow(t *testing.T) {
+	t.Parallel()
+	m := counters.NewMemory(64 * 100)
+	limit := func(name string) counters.Charge {
+		c := charge(name, time.Minute, 50)
+		c.Sliding = true
+		return c
+	}
+	for range 50 {
+		take(t, m, start, limit("exhausted"))
+	}
+	for i := range 16_000 {
+		if refused, _ := take(t, m, start, limit(fmt.Sprint("invented ", i))); refused >= 0 {
+			t.Fatalf("newcomer %d was refused", i)
+		}
+	}
+	if refused, _ := take(t, m, start, limit("exhausted")); refused < 0 {
+		t.Error("whoever had used up a limit got a new one")
+	}
+	if m.Forgotten() == 0 {
+		t.Error("the bound was never reached")
+	}
+}
+
+// What a window admits is judged against all calls it admitted before.
+func TestNoSpanHoldsMoreThanTheWindow(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		limit := charge("x", time.Duration(rapid.Int64Range(1, 100).Draw(t, "period")), rapid.Int64Range(1, 20).Draw(t, "burst"))
+		limit.Sliding = true
+		span := limit.Period * time.Duration(limit.Burst)
+		mem, now := counters.NewMemory(64000), start
+		var allowed []time.Time
+		for range rapid.IntRange(1, 200).Draw(t, "calls") {
+			now = now.Add(time.Duration(rapid.Int64Range(0, 150).Draw(t, "pause")))
+			inSpan := int64(0)
+			for _, at := range allowed {
+				if now.Sub(at) < span {
+					inSpan++
+				}
+			}
+			states := make([]counters.State, 1)
+			refused, err := mem.Take(now, []counters.Charge{limit}, states)
+			if err != nil || (refused < 0) != (inSpan < limit.Burst) {
+				t.Fatalf("refused %d (%v) with %d of %d calls in the span", refused, err, inSpan, limit.Burst)
+			}
+			if refused < 0 {
+				allowed = append(allowed, now)
+				inSpan++
+			}
+			if states[0].Remaining != limit.Burst-inSpan {
+				t.Fatalf("%d remaining, want %d", states[0].Remaining, limit.Burst-inSpan)
+			}
+		}
+	})
+}
+
+func TestWhatOccurredOnceIsNeverForgottenToMakeRoom(t *testing.T) {
+	t.Parallel()
+	m := counters.NewMemory(64 * 10)
+	var known []counters.Key
+	full := 0
+	for i := range 2000 {
+		key := counters.KeyOf(fmt.Sprint(i))
+		first, err := m.Once(start, key, time.Minute)
+		switch {
+		case errors.Is(err, counters.ErrFull) && !first:
+			full++
+		case err != nil || !first:
+			t.Fatal(first, err)
+		default:
+			known = append(known, key)
+		}
+	}
+	if full == 0 || len(known) < 500 {
+		t.Fatalf("%d known, %d turned away", len(known), full)
+	}
+	for _, key := range known {
+		if first, err := m.Once(start.Add(time.Minute-1), key, time.Minute); first || err != nil {
+			t.Fatal("a replay passed", err)
+		}
+	}
+	for i := range 500 {
+		if first, err := m.Once(start.Add(time.Minute), counters.KeyOf("later", fmt.Sprint(i)), time.Minute); err == nil && !first {
+			t.Fatal(first, err)
+		}
+	}
+	if first, err := m.Once(start.Add(2*time.Minute), known[0], time.Minute); !first || err != nil {
+		t.Error("what is over takes up room", err)
 	}
 }

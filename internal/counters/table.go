@@ -21,7 +21,8 @@ type table struct {
 	seed    maphash.Seed
 	buckets []bucket // a power of two, at most three quarters of them used
 	used    int
-	most    int // bound of used
+	most    int   // bound of used
+	next    int64 // no bucket that keep made is full before; see keep
 }
 
 // bucket is used unless its key is zero. full is when it will be full again,
@@ -32,7 +33,7 @@ type bucket struct {
 }
 
 func newTable(seed maphash.Seed, most int) table {
-	return table{seed: seed, buckets: make([]bucket, smallest), most: most}
+	return table{seed: seed, buckets: make([]bucket, smallest), most: most, next: math.MaxInt64}
 }
 
 func (t *table) home(k *Key) uint64 { return maphash.Bytes(t.seed, k[:]) }
@@ -75,9 +76,50 @@ func (t *table) put(b bucket, hash uint64) {
 	t.used++
 }
 
-// makeRoom walks from start over more slots than an insertion fills, so that
-// few buckets stay that are full. At the bound it drops one in use.
+// keep adds a bucket for k that is full at until, unless it has one that is
+// not full yet. Unlike insert it never drops one in use: at the bound there is
+// no room.
+func (t *table) keep(k *Key, until, at int64) (first, room bool) {
+	if b := t.find(k); b != nil {
+		if b.full > at {
+			return false, true
+		}
+		b.full = until
+		t.next = min(t.next, until)
+		return true, true
+	}
+	hash := t.home(k)
+	t.sweep(bits.RotateLeft64(hash, 32), at)
+	if t.used >= t.most && t.next <= at {
+		// The sweep sees a few; whether all are in use takes a look at all.
+		// It is not taken again before there can be something to find.
+		t.rebuild(len(t.buckets), at)
+	}
+	if t.used >= t.most {
+		return false, false
+	}
+	if t.used >= len(t.buckets)/4*3 {
+		t.grow(at)
+	}
+	t.next = min(t.next, until)
+	t.put(bucket{*k, until}, hash)
+	return true, true
+}
+
+// makeRoom sweeps, and at the bound drops one in use.
 func (t *table) makeRoom(start uint64, at int64) (forgot bool) {
+	t.sweep(start, at)
+	if t.used < t.most {
+		return false
+	}
+	slot, full := t.soonest()
+	t.remove(slot)
+	return full > at
+}
+
+// sweep walks from start over more slots than an insertion fills, so that few
+// buckets stay that are full.
+func (t *table) sweep(start uint64, at int64) {
 	mask := uint64(len(t.buckets) - 1)
 	i, seen := start&mask, 0
 	for range stretch {
@@ -93,12 +135,6 @@ func (t *table) makeRoom(start uint64, at int64) (forgot bool) {
 		}
 		i = (i + 1) & mask
 	}
-	if t.used < t.most {
-		return false
-	}
-	slot, full := t.soonest()
-	t.remove(slot)
-	return full > at
 }
 
 // soonest returns the slot of the bucket that is full soonest, and when, of a
@@ -134,13 +170,16 @@ func (t *table) remove(i uint64) {
 }
 
 // grow doubles the table and leaves out what is full again.
-func (t *table) grow(at int64) {
+func (t *table) grow(at int64) { t.rebuild(2*len(t.buckets), at) }
+
+func (t *table) rebuild(size int, at int64) {
 	old := t.buckets
-	t.buckets = make([]bucket, 2*len(old))
-	t.used = 0
+	t.buckets = make([]bucket, size)
+	t.used, t.next = 0, math.MaxInt64
 	for _, b := range old {
 		if b.key != (Key{}) && b.full > at {
 			t.put(b, t.home(&b.key))
+			t.next = min(t.next, b.full)
 		}
 	}
 }

@@ -28,7 +28,6 @@ import (
 // Config is what a Gateway works with. Every field is required.
 type Config struct {
 	Live     *snapshot.Live
-	Counters pipeline.Taker
 	Records  *events.Recorder
 	Unrouted *telemetry.RouteMetrics // for requests that no route matched
 	Log      *slog.Logger
@@ -57,7 +56,7 @@ func New(cfg Config) *Gateway {
 	g := &Gateway{Config: cfg, listeners: map[string]*listener{}}
 	g.instance = instance()
 	g.via = fmt.Appendf(nil, "1.1 warder (%s)", g.instance)
-	g.worlds.New = func() any { return &pipeline.World{Counters: cfg.Counters, Remote: true} }
+	g.worlds.New = func() any { return &pipeline.World{Remote: true} }
 	g.h2 = newHTTP2Server(g)
 	return g
 }

@@ -89,7 +89,7 @@ func newHouse(t *testing.T, locals http.Handler, policies ...pipeline.Kind) *hou
 		}
 	}
 	h.compiler = &snapshot.Compiler{
-		Catalog: catalog, Pool: snapshot.NewPool(), Metrics: metrics, Verdicts: keys.NewVerdicts(),
+		Catalog: catalog, Pool: snapshot.NewPool(), Metrics: metrics, Verdicts: keys.NewVerdicts(), Counters: counters.NewMemory(1 << 16),
 		Log: slog.New(slog.DiscardHandler), ReadFile: secret.ReadFile,
 		Local: func(*config.Document) (l snapshot.Local, err error) {
 			if locals != nil {
@@ -99,7 +99,7 @@ func newHouse(t *testing.T, locals http.Handler, policies ...pipeline.Kind) *hou
 		},
 	}
 	h.Gateway = gateway.New(gateway.Config{
-		Live: h.live, Counters: counters.NewMemory(1 << 16), Records: h.records, Unrouted: metrics.Route(""),
+		Live: h.live, Records: h.records, Unrouted: metrics.Route(""),
 		Log: slog.New(slog.NewTextHandler(h.log, nil)), Now: time.Now,
 	})
 	t.Cleanup(func() {

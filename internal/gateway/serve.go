@@ -34,9 +34,10 @@ func (g *Gateway) Serve(x *exchange.Exchange, sink exchange.Sink) {
 		g.record(x, snap, route, code)
 	}()
 	w := g.worlds.Get().(*pipeline.World)
-	w.Now = x.Start
+	w.Now, w.Counters = x.Start, snap.Counters
 	var verdict pipeline.Verdict
 	route, verdict = snap.Decide(x, w)
+	w.Counters = nil // the snapshot may end before the next one to use w
 	g.worlds.Put(w)
 	if verdict.Passed() {
 		code = g.answer(x, sink, route, &lent)

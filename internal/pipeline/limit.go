@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -18,9 +17,11 @@ type Limit struct {
 	Name   string           `json:"-"` // of a shared limit; alone, it refers to it
 	None   bool             `json:"-"` // unlimited
 	Rate   scalar.Rate      `json:"rate"`
-	Burst  Burst            `json:"burst"` // default: the calls of Rate
-	Per    scalar.List[Per] `json:"per"`   // empty: all calls together
-	Window Window           `json:"window"`
+	Burst  Burst            `json:"burst"`  // default: the calls of Rate
+	Per    scalar.List[Per] `json:"per"`    // empty: all calls together
+	Window Window           `json:"window"` // empty: a bucket that fills at Rate
+
+	Unavailable Unavailable `json:"unavailable"` // what to do while the counters' server does not answer; empty: local
 }
 
 const (
@@ -74,16 +75,38 @@ func (l Limit) String() string {
 	if l.Burst != 0 && int64(l.Burst) != l.Rate.Calls() {
 		s += " (burst " + strconv.FormatInt(int64(l.Burst), 10) + ")"
 	}
+	if l.Window == sliding {
+		s += " (sliding)"
+	}
+	if l.Unavailable == closed {
+		s += " (closed)"
+	}
 	if l.Name != "" {
 		s = l.Name + ": " + s
 	}
 	return s
 }
 
-// Compile checks l and returns what one call costs and how many may come at
-// once. Its error is a *Problem with a path below the limit. The period is
-// rounded up: never more calls than written.
-func (l Limit) Compile() (period time.Duration, burst int64, err error) {
+// Compile checks l and returns what one call takes of it, without a key. Its
+// error is a *Problem with a path below the limit. The period is rounded up:
+// never more calls than written.
+func (l Limit) Compile() (counters.Charge, error) {
+	period, burst, err := l.numbers()
+	if err != nil {
+		return counters.Charge{}, err
+	}
+	if l.Window == sliding {
+		if l.Burst != 0 {
+			return counters.Charge{}, Complain("burst", "has no meaning with a sliding window, which lets the calls of its rate come at any time")
+		}
+		if burst > counters.MaxWindow {
+			return counters.Charge{}, Complain("window", "a sliding window remembers every call; at most %d are allowed; leave window out, or use a smaller unit", counters.MaxWindow)
+		}
+	}
+	return counters.Charge{Period: period, Burst: burst, Sliding: l.Window == sliding, Closed: l.Unavailable == closed}, nil
+}
+
+func (l Limit) numbers() (period time.Duration, burst int64, err error) {
 	switch {
 	case l.None:
 		return 0, 0, Complain("", "unlimited is no limit; it stands alone")
@@ -135,15 +158,34 @@ func (b *Burst) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Window says how exactly calls are counted. It can only be left out.
+// Window says how calls are counted. It is sliding or was not written.
 type Window string
 
-// UnmarshalText refuses every text.
-func (*Window) UnmarshalText(text []byte) error {
-	if string(text) == "sliding" {
-		return errors.New("sliding is not in this build; leave window out")
+const sliding Window = "sliding"
+
+// UnmarshalText reads sliding.
+func (w *Window) UnmarshalText(text []byte) error {
+	if Window(text) != sliding {
+		return fmt.Errorf("%s is not a window; write sliding, or leave window out", quote(text))
 	}
-	return fmt.Errorf("%s is not a window", quote(text))
+	*w = sliding
+	return nil
+}
+
+// Unavailable says what becomes of a limit while the counters' server does not
+// answer: each gateway counts for itself (local, also if it was not written),
+// or calls are refused (closed).
+type Unavailable string
+
+const closed Unavailable = "closed"
+
+// UnmarshalText reads local or closed.
+func (u *Unavailable) UnmarshalText(text []byte) error {
+	if Unavailable(text) != closed && string(text) != "local" {
+		return fmt.Errorf("%s is neither local nor closed", quote(text))
+	}
+	*u = Unavailable(text)
+	return nil
 }
 
 // PerKind is what calls are counted by. The zero PerKind is nothing.

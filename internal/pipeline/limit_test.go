@@ -94,7 +94,8 @@ func TestLimitCompiles(t *testing.T) {
 		{"nothing to count by", pipeline.Limit{Rate: rate(t, "1/s"), Per: []pipeline.Per{{}}}, 0, 0, "per"},
 		{"too many things", pipeline.Limit{Rate: rate(t, "1/s"), Per: make([]pipeline.Per, 5)}, 0, 0, "per"},
 	} {
-		period, burst, err := c.limit.Compile()
+		charge, err := c.limit.Compile()
+		period, burst := charge.Period, charge.Burst
 		if period != c.period || burst != c.burst || (err == nil) != (c.period > 0) {
 			t.Errorf("%s: %v %d %v", c.what, period, burst, err)
 		}
@@ -121,14 +122,41 @@ func TestBurstIsACountFromOne(t *testing.T) {
 	}
 }
 
-func TestSlidingWindowIsNotInThisBuild(t *testing.T) {
+func TestLimitsMaySlideAndMayBeClosed(t *testing.T) {
 	t.Parallel()
-	var w pipeline.Window
-	if err := w.UnmarshalText([]byte("sliding")); err == nil || !strings.Contains(err.Error(), "not in this build") {
-		t.Errorf("sliding: %v", err)
+	l := pipeline.Limit{Rate: rate(t, "1000/min")}
+	if c, err := l.Compile(); err != nil || c.Sliding || c.Closed {
+		t.Errorf("%+v, %v", c, err)
 	}
-	if err := w.UnmarshalText([]byte("gcra")); err == nil {
+	if err := errors.Join(l.Window.UnmarshalText([]byte("sliding")), l.Unavailable.UnmarshalText([]byte("closed"))); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := l.Compile(); err != nil || !c.Sliding || !c.Closed || c.Period*time.Duration(c.Burst) != time.Minute {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if s := l.String(); s != "1000/min (sliding) (closed)" {
+		t.Errorf("explained as %q", s)
+	}
+	if err := l.Unavailable.UnmarshalText([]byte("local")); err != nil {
+		t.Error(err)
+	}
+	if c, err := l.Compile(); err != nil || c.Closed {
+		t.Errorf("%+v, %v", c, err)
+	}
+	var p *pipeline.Problem
+	l.Burst = 1000
+	if _, err := l.Compile(); !errors.As(err, &p) || p.Path != "burst" {
+		t.Errorf("a burst beside a sliding window: %v", err)
+	}
+	l.Burst, l.Rate = 0, rate(t, "1001/day")
+	if _, err := l.Compile(); !errors.As(err, &p) || p.Path != "window" {
+		t.Errorf("a window larger than is remembered: %v", err)
+	}
+	if err := l.Window.UnmarshalText([]byte("gcra")); err == nil {
 		t.Error("an unknown window was accepted")
+	}
+	if err := l.Unavailable.UnmarshalText([]byte("open")); err == nil {
+		t.Error("a limit may be open")
 	}
 }
 
@@ -151,8 +179,8 @@ func FuzzLimit(f *testing.F) {
 		if d := cmp.Diff(l, again, cmp.AllowUnexported(scalar.Rate{})); d != "" {
 			t.Fatal(d)
 		}
-		if period, burst, err := l.Compile(); err == nil && (period < time.Microsecond || burst < 1) {
-			t.Fatalf("%q compiles to %v, %d", text, period, burst)
+		if c, err := l.Compile(); err == nil && (c.Period < time.Microsecond || c.Burst < 1) {
+			t.Fatalf("%q compiles to %+v", text, c)
 		}
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/warder-gateway/warder/internal/config"
+	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/directory"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/http1"
@@ -32,6 +33,9 @@ type Compiler struct {
 	Metrics *telemetry.Metrics
 	// Verdicts remembers verified tokens from one snapshot to the next.
 	Verdicts *keys.Verdicts
+	// Counters are those in memory: all there are, or what takes over while a
+	// server does not answer.
+	Counters *counters.Memory
 	Log      *slog.Logger
 	// ReadFile reads certificates and keys: all that is read from outside the
 	// document.
@@ -131,6 +135,7 @@ func (b *build) compile() {
 	}
 	b.local = local
 	b.s.hasLocal = len(local.Routes) > 0
+	b.compileCounters()
 	b.compileListeners()
 	b.compileDirectory()
 	for _, e := range b.doc.Issuers {
@@ -140,7 +145,7 @@ func (b *build) compile() {
 		var l pipeline.Limit
 		if bad := e.Value.Decode(&l); len(bad) > 0 {
 			b.problems = append(b.problems, bad...)
-		} else if _, _, err := l.Compile(); err != nil {
+		} else if _, err := l.Compile(); err != nil {
 			b.blame(e.Value, err)
 		}
 		l.Name = e.Name

@@ -32,7 +32,7 @@ var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 func newCompiler() *snapshot.Compiler {
 	return &snapshot.Compiler{
 		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: telemetry.NewMetrics("test", nil),
-		Verdicts: keys.NewVerdicts(), Log: slog.New(slog.DiscardHandler),
+		Verdicts: keys.NewVerdicts(), Counters: counters.NewMemory(1 << 16), Log: slog.New(slog.DiscardHandler),
 		ReadFile: func(string) ([]byte, error) { return nil, os.ErrNotExist },
 		Local:    func(*config.Document) (snapshot.Local, error) { return snapshot.Local{}, nil },
 	}

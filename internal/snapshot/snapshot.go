@@ -15,6 +15,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/http1"
@@ -30,6 +31,7 @@ type Snapshot struct {
 	Config    string // SHA-256 of the document, in hex
 	Listeners []*Listener
 	Issuers   []*pipeline.Issuer
+	Counters  counters.Counters // what limits are counted by
 
 	routes   []Route
 	index    *route.Index

@@ -30,6 +30,7 @@ var valueWords = map[string]string{
 	"config.ListenerTLS":   "object, or `none`",
 	"config.Upstream":      "object, or a list of targets",
 	"config.Target":        "URL",
+	"config.Counters":      "`memory`, an address, or an object",
 	"config.UpstreamTLS":   "object",
 	"config.Timeout":       "object, or a duration: the total",
 	"config.UpstreamRef":   "name of an upstream",
@@ -51,6 +52,7 @@ var typeWords = map[string]string{
 	"Health":              "`/livez` and `/readyz` alone, for load balancers. It cannot change while the gateway runs.",
 	"Drain":               "How the gateway ends after SIGTERM.",
 	"Keys":                "With what Warder seals what it keeps. It is opened when something is to be sealed, and at the start where this key is written; see [keys](../OPERATING.md#keys).",
+	"Counters":            "Where limits are counted. In memory, each gateway counts for itself. At a Redis or Valkey server, all gateways that name it count as one. Forms of the address: `redis://[USER:PASSWORD@]HOST[:6379][/DB]`; `redis+sentinel://[USER:PASSWORD@]HOST[:26379],…/MASTER[/DB][?sentinelPassword=…]`; `redis+cluster://[USER:PASSWORD@]HOST[:6379],…`. `valkey` stands for `redis` everywhere; `rediss` and `valkeys` are the same with TLS. A password is a reference: `redis://:${env:REDIS_PASSWORD}@HOST`; special characters in it are percent-encoded.",
 	"Issuer":              "Who signs the access tokens that routes accept.",
 	"AuthorizationServer": "The embedded OAuth 2 provider: client credentials, key set, metadata. It answers on the listeners under the host and path of `issuer`.",
 	"Client":              "An application that may ask the embedded provider for tokens.",
@@ -81,6 +83,7 @@ var keyWords = map[string]words{
 	"Document.health":              {"A second address for health alone.", "health is on the admin address only"},
 	"Document.drain":               {"How to end.", ""},
 	"Document.keys":                {"With what Warder seals what it keeps.", "`embedded`, without a passphrase"},
+	"Document.counters":            {"Where limits are counted.", "`memory`"},
 	"Document.issuers":             {"Who signs tokens.", ""},
 	"Document.authorizationServer": {"The embedded OAuth 2 provider.", "off"},
 	"Document.consumers":           {"Named callers and their credentials.", ""},
@@ -125,6 +128,9 @@ var keyWords = map[string]words{
 	"Admin.metrics": {"`open`: `/metrics` needs no token.", "the admin token is needed"},
 
 	"Health.address": {"Where load balancers ask. It may be beyond loopback.", ""},
+
+	"Counters.url":    {"`memory`, or the address of a server.", ""},
+	"Counters.caFile": {"CA certificates to trust behind `rediss` and `valkeys`, PEM.", "the system's"},
 
 	"Drain.delay": {"How long to serve on after saying \"not ready\".", ""},
 	"Drain.limit": {"How long open requests may still take; 1s to 1h.", ""},

@@ -100,7 +100,7 @@ const documentName = "warder.yaml"
 func (s *scenario) compile(document string) (*snapshot.Snapshot, config.Problems) {
 	compiler := &snapshot.Compiler{
 		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: telemetry.NewMetrics("test", nil),
-		Verdicts: keys.NewVerdicts(), Log: slog.New(slog.DiscardHandler), ReadFile: secret.ReadFile,
+		Verdicts: keys.NewVerdicts(), Counters: counters.NewMemory(1 << 16), Log: slog.New(slog.DiscardHandler), ReadFile: secret.ReadFile,
 		Local: func(*config.Document) (snapshot.Local, error) { return snapshot.Local{}, nil },
 	}
 	doc, problems := config.Decode(filepath.Join(s.dir, documentName), []byte(document), compiler.Vocabulary())

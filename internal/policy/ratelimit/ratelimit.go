@@ -112,7 +112,7 @@ func compile(written pipeline.Limit, path string, env pipeline.Env) (one limit, 
 		}
 		written.Name = name
 	}
-	period, burst, err := written.Compile()
+	base, err := written.Compile()
 	if err != nil {
 		var problem *pipeline.Problem
 		if errors.As(err, &problem) {
@@ -122,7 +122,10 @@ func compile(written pipeline.Limit, path string, env pipeline.Env) (one limit, 
 	}
 	// The numbers are part of the key: a limit that was changed begins with
 	// full buckets instead of reading old debts in new units.
-	numbers := []string{written.Rate.String(), strconv.FormatInt(burst, 10)}
+	numbers := []string{written.Rate.String(), strconv.FormatInt(base.Burst, 10)}
+	if base.Sliding {
+		numbers = append(numbers, "sliding")
+	}
 	for _, p := range written.Per {
 		numbers = append(numbers, p.String())
 	}
@@ -130,10 +133,8 @@ func compile(written pipeline.Limit, path string, env pipeline.Env) (one limit, 
 	if written.Name != "" {
 		owner = []string{"shared", written.Name}
 	}
-	one = limit{
-		base:  counters.Charge{Key: counters.KeyOf(append(owner, numbers...)...), Period: period, Burst: burst},
-		label: written.String(),
-	}
+	base.Key = counters.KeyOf(append(owner, numbers...)...)
+	one = limit{base: base, label: written.String()}
 	for _, p := range written.Per {
 		switch p.Kind {
 		case pipeline.PerGlobal:
