@@ -231,6 +231,10 @@ type Sink interface {
 	Tunnel(h *Head, e *Edits, up net.Conn, buffered []byte) error
 	// Abort ends the message so that the client knows it is not whole.
 	Abort(err error)
+	// Cut makes a pending Write fail and every later one, from any goroutine,
+	// between Head and the end of Serve. It does not wait. The exchange's
+	// goroutine still calls Abort.
+	Cut()
 }
 
 // Handler serves exchanges. The protocol engine owns x and resets it after

@@ -18,8 +18,9 @@ type Identity struct {
 	Named    *Consumer
 	Scopes   []string
 	Roles    []string
-	TokenID  string // jti
-	Expires  time.Time
+	TokenID  string    // jti
+	Key      [32]byte  // SHA-256 of the API key; zero: it was proved otherwise
+	Expires  time.Time // as the credential says; zero: never
 	Claims   Claims
 }
 

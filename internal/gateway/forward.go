@@ -90,7 +90,7 @@ const bulkAfter = 4
 // move sends the upstream's answer to the client. A body that fits one piece
 // goes out together with its head; one of unknown length is flushed whenever
 // the upstream pauses, its head at once.
-func (g *Gateway) move(x *exchange.Exchange, sink exchange.Sink) fault.Code {
+func (g *Gateway) move(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route, lent *loan) fault.Code {
 	body := x.RespBody
 	open := true
 	release := func() {
@@ -129,6 +129,9 @@ func (g *Gateway) move(x *exchange.Exchange, sink exchange.Sink) fault.Code {
 	}
 	x.BytesOut += int64(n)
 	buf, full := piece[:], 0
+	if err == nil { // there is more than goes with the head
+		defer g.streams.leave(g.streams.enter(x, sink, r, lent), lent)
+	}
 	for err == nil {
 		n, err = x.RespBody.Read(buf)
 		if n > 0 {
@@ -174,6 +177,11 @@ func (g *Gateway) moveWhole(x *exchange.Exchange, sink exchange.Sink, body []byt
 }
 
 func (g *Gateway) clientGone(x *exchange.Exchange, err error) fault.Code {
+	if cause := x.Cause(); errors.Is(cause, errCut) {
+		err = fault.New(fault.Draining, "the exchange was cut").Because(cause)
+	} else if cause != nil {
+		err = cause // what was cancelled can be written no more
+	}
 	x.Reason = fault.Reason(err)
 	if f := (*fault.Error)(nil); errors.As(err, &f) {
 		return f.Code

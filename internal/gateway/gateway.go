@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -46,6 +45,7 @@ type Gateway struct {
 	listeners map[string]*listener // by address as written
 	leaving   []*listener          // no longer configured; their last exchanges go on
 	h2        *http2Server
+	streams   *streams
 }
 
 // errCut is the cause that exchanges see which are cut at the end of drain.
@@ -58,20 +58,18 @@ func New(cfg Config) *Gateway {
 	g.via = fmt.Appendf(nil, "1.1 warder (%s)", g.instance)
 	g.worlds.New = func() any { return &pipeline.World{Remote: true} }
 	g.h2 = newHTTP2Server(g)
+	g.streams = newStreams(g.Live, g.Now)
 	return g
 }
 
-// record writes what happened: always, once, last.
-func (g *Gateway) record(x *exchange.Exchange, s *snapshot.Snapshot, r *snapshot.Route, code fault.Code) {
+// record writes what happened: always, once, last. How long a stream lives
+// says nothing of how quick we are: it is measured until its head.
+func (g *Gateway) record(x *exchange.Exchange, legend *exchange.Legend, m *telemetry.RouteMetrics, code fault.Code, streamed bool) {
 	took := x.Elapsed()
-	g.Records.Record(x, s.Legend(), code, took)
+	g.Records.Record(x, legend, code, took)
 	upstream := max(0, x.UpFirst-x.UpStart)
-	m := g.Unrouted
-	if r != nil {
-		m = r.Metrics
-	}
-	if x.Resp.Status == http.StatusSwitchingProtocols {
-		took = x.UpFirst // how long a tunnel lives says nothing of how quick we are
+	if streamed {
+		took = x.UpFirst
 	}
 	m.Observe(uint8(code), x.Resp.Status, took, upstream)
 }
@@ -104,6 +102,7 @@ func (g *Gateway) Prepare(next *snapshot.Snapshot) (commit, abort func(), err er
 }
 
 func (g *Gateway) commit(next *snapshot.Snapshot, fresh map[string]*listener) {
+	g.streams.judge() // next is in force
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	wanted := map[string]bool{}
@@ -180,5 +179,6 @@ func (g *Gateway) Drain(ctx context.Context) error {
 	for _, l := range all {
 		l.cut(errCut)
 	}
+	g.streams.stop()
 	return errors.Join(h2, ctx.Err())
 }

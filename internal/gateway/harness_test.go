@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,6 +51,7 @@ type house struct {
 	compiler *snapshot.Compiler
 	log      *lockedBuffer
 	patience time.Duration // with bodies; 0: the default
+	ahead    atomic.Int64  // of the clock by which streams are judged
 }
 
 type lockedBuffer struct {
@@ -100,7 +102,8 @@ func newHouse(t *testing.T, locals http.Handler, policies ...pipeline.Kind) *hou
 	}
 	h.Gateway = gateway.New(gateway.Config{
 		Live: h.live, Records: h.records, Unrouted: metrics.Route(""),
-		Log: slog.New(slog.NewTextHandler(h.log, nil)), Now: time.Now,
+		Log: slog.New(slog.NewTextHandler(h.log, nil)),
+		Now: func() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) },
 	})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

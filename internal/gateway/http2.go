@@ -27,6 +27,11 @@ type http2Server struct {
 	conns handover
 	infos sync.Map // net.Conn -> *handed
 	pool  sync.Pool
+	cut   atomic.Bool // what ends now is ended by us
+
+	mu      sync.Mutex
+	over    bool           // no connection is taken any more
+	serving sync.WaitGroup // connections; guarded by mu when it grows
 }
 
 // handed is a connection in net/http's hands.
@@ -36,7 +41,8 @@ type handed struct {
 	over     chan struct{}
 	idle     *time.Timer  // ends the connection while no stream is open
 	streams  atomic.Int64 // being served
-	ending   atomic.Bool  // the next response is the last
+	handlers sync.WaitGroup
+	ending   atomic.Bool // the next response is the last
 }
 
 type connKey struct{}
@@ -101,6 +107,11 @@ func (s *http2Server) changed(c net.Conn, state http.ConnState) {
 
 // serve hands a connection to net/http and returns when it is over.
 func (s *http2Server) serve(l *listener, c *tls.Conn, spec *snapshot.Listener, info *exchange.Conn) {
+	if !s.enter() {
+		c.Close()
+		return
+	}
+	defer s.serving.Done()
 	h := &handed{listener: l, info: info, over: make(chan struct{})}
 	h.idle = time.AfterFunc(l.spec.Load().Limits.HeaderTimeout, func() { c.Close() })
 	s.infos.Store(c, h)
@@ -113,11 +124,21 @@ func (s *http2Server) serve(l *listener, c *tls.Conn, spec *snapshot.Listener, i
 	select {
 	case s.conns.c <- c:
 		<-h.over
+		h.handlers.Wait() // they have their records to write
 	case <-s.conns.closed:
 		h.idle.Stop()
 		s.infos.Delete(c)
 		c.Close()
 	}
+}
+
+func (s *http2Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.over {
+		s.serving.Add(1)
+	}
+	return !s.over
 }
 
 // end makes the next response the last on every connection of a listener that
@@ -134,12 +155,18 @@ func (s *http2Server) end(l *listener) {
 	})
 }
 
-// shutdown sends GOAWAY everywhere and waits for the streams until ctx ends.
+// shutdown sends GOAWAY everywhere and waits for the streams until ctx ends,
+// when it cuts them. Every exchange has its record when it returns.
 func (s *http2Server) shutdown(ctx context.Context) error {
 	err := s.srv.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		s.cut.Store(true)
 		s.srv.Close()
 	}
+	s.mu.Lock()
+	s.over = true
+	s.mu.Unlock()
+	s.serving.Wait()
 	return err
 }
 
@@ -148,6 +175,8 @@ func (s *http2Server) shutdown(ctx context.Context) error {
 func (s *http2Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := r.Context().Value(connKey{}).(*handed)
 	h.streams.Add(1)
+	h.handlers.Add(1)
+	defer h.handlers.Done()
 	defer h.streams.Add(-1)
 	x := s.pool.Get().(*exchange.Exchange)
 	x.Conn, x.Start = h.info, s.g.Now()
@@ -155,7 +184,13 @@ func (s *http2Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	limits := &h.listener.spec.Load().Limits
 	body := &http2Body{r: r, x: x, control: control, patience: patience(limits.BodyTimeout)}
 	x.ReqBody, x.ReqStop = body, body
-	stop := context.AfterFunc(r.Context(), func() { x.Cancel(fault.New(fault.ClientGone, "the client reset the stream")) })
+	stop := context.AfterFunc(r.Context(), func() {
+		if s.cut.Load() {
+			x.Cancel(errCut)
+		} else {
+			x.Cancel(fault.New(fault.ClientGone, "the client reset the stream"))
+		}
+	})
 	sink := &http2Sink{w: w, control: control, conn: h, patience: patience(limits.WriteTimeout)}
 	if f := readHTTP2(x, r, limits); f != nil {
 		s.g.Reject(x, sink, f)
@@ -308,6 +343,9 @@ func (s *http2Sink) Tunnel(*exchange.Head, *exchange.Edits, net.Conn, []byte) er
 }
 
 func (s *http2Sink) Abort(error) { s.aborted = true }
+
+// Cut resets the stream.
+func (s *http2Sink) Cut() { s.control.SetWriteDeadline(time.Unix(1, 0)) }
 
 // handover is a listener whose connections come from elsewhere.
 type handover struct {

@@ -37,6 +37,7 @@ func (s *sink) Head(h *exchange.Head, e *exchange.Edits, length int64, first []b
 func (s *sink) Write([]byte, bool) error    { return errors.New("a refusal is one piece") }
 func (s *sink) Finish(*exchange.Head) error { s.finished = true; return nil }
 func (s *sink) Abort(error)                 {}
+func (s *sink) Cut()                        {}
 func (s *sink) Tunnel(*exchange.Head, *exchange.Edits, net.Conn, []byte) error {
 	return errors.New("no")
 }

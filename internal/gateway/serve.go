@@ -20,25 +20,29 @@ func (g *Gateway) Serve(x *exchange.Exchange, sink exchange.Sink) {
 	snap := g.Live.Acquire()
 	if snap == nil {
 		g.refuse(x, sink, nil, fault.Draining)
-		g.record(x, nil, nil, fault.Draining)
+		g.record(x, nil, g.Unrouted, fault.Draining, false)
 		return
 	}
-	lent := loan{snap}
+	lent := loan{s: snap}
 	defer lent.end()
-	var route *snapshot.Route
+	// All that is needed at the end, whoever has closed the snapshot by then:
+	// a stream must not keep it in memory.
+	legend, metrics := snap.Legend(), g.Unrouted
 	code := fault.InternalError
 	defer func() {
 		if p := recover(); p != nil {
-			code = g.panicked(x, sink, route, p)
+			code = g.panicked(x, sink, p)
 		}
-		g.record(x, snap, route, code)
+		g.record(x, legend, metrics, code, lent.streamed)
 	}()
 	w := g.worlds.Get().(*pipeline.World)
 	w.Now, w.Counters = x.Start, snap.Counters
-	var verdict pipeline.Verdict
-	route, verdict = snap.Decide(x, w)
+	route, verdict := snap.Decide(x, w)
 	w.Counters = nil // the snapshot may end before the next one to use w
 	g.worlds.Put(w)
+	if route != nil {
+		metrics = route.Metrics
+	}
 	if verdict.Passed() {
 		code = g.answer(x, sink, route, &lent)
 		return
@@ -49,10 +53,10 @@ func (g *Gateway) Serve(x *exchange.Exchange, sink exchange.Sink) {
 
 // panicked answers for a bug of ours: this request fails, the process and its
 // other requests do not.
-func (g *Gateway) panicked(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route, p any) fault.Code {
+func (g *Gateway) panicked(x *exchange.Exchange, sink exchange.Sink, p any) fault.Code {
 	g.Log.Error("panic while serving a request", "id", x.ID.String(), telemetry.FieldPanic, fmt.Sprint(p), telemetry.FieldStack, string(debug.Stack()))
 	x.Reason = "a bug in the gateway; the application log has its stack under this request's id"
-	if !g.refuse(x, sink, r, fault.InternalError) {
+	if !g.refuse(x, sink, nil, fault.InternalError) {
 		sink.Abort(fault.New(fault.InternalError, x.Reason))
 	}
 	return fault.InternalError
@@ -69,7 +73,7 @@ func (g *Gateway) Reject(x *exchange.Exchange, sink exchange.Sink, f *fault.Erro
 		x.Start = g.Now()
 	}
 	g.refuse(x, sink, nil, f.Code)
-	g.record(x, nil, nil, f.Code)
+	g.record(x, nil, g.Unrouted, f.Code, false)
 }
 
 // none marks an exchange that was not refused: the zero Code is a refusal.
@@ -106,7 +110,7 @@ func (g *Gateway) answer(x *exchange.Exchange, sink exchange.Sink, r *snapshot.R
 	if x.Switched.Conn != nil {
 		return g.tunnel(x, sink, r, lent)
 	}
-	return g.move(x, sink)
+	return g.move(x, sink, r, lent)
 }
 
 // upstreamFault finds the code for an exchange that has no answer, and notes

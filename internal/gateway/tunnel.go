@@ -7,7 +7,10 @@ import (
 )
 
 // loan is a snapshot that is given back once, whoever comes first.
-type loan struct{ s *snapshot.Snapshot }
+type loan struct {
+	s        *snapshot.Snapshot
+	streamed bool // it was, before the exchange was over
+}
 
 func (l *loan) end() {
 	if l.s != nil {
@@ -17,13 +20,13 @@ func (l *loan) end() {
 }
 
 // tunnel joins client and upstream after a 101. The snapshot is given back
-// first: a tunnel may live for days, and nothing is decided in it. What the
-// record needs (labels, legend, metrics) holds no resource of the snapshot.
+// first: a tunnel may live for days. What the record needs (labels, legend,
+// metrics) holds no resource of the snapshot.
 func (g *Gateway) tunnel(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route, lent *loan) fault.Code {
-	lent.end()
 	x.RespEdit.SetKnown(exchange.HeaderRequestID, x.IDText())
 	pin(x)
 	defer x.RespBody.Close()
+	defer g.streams.leave(g.streams.enter(x, nil, r, lent), lent)
 	err := sink.Tunnel(&x.Resp, &x.RespEdit, x.Switched.Conn, x.Switched.Buffered)
 	if err == nil {
 		return none
@@ -33,7 +36,7 @@ func (g *Gateway) tunnel(x *exchange.Exchange, sink exchange.Sink, r *snapshot.R
 	case fault.UpstreamTimeout:
 		return none // a tunnel that has served its time
 	case fault.InternalError: // nothing was sent
-		g.refuse(x, sink, r, code)
+		g.refuse(x, sink, nil, code)
 		return code
 	default:
 		return code

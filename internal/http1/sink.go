@@ -179,6 +179,16 @@ func (s *sink) Finish(trailers *exchange.Head) error {
 // end would mark the end of the body, it is reset.
 func (s *sink) Abort(error) {
 	s.ended, s.aborted, s.closing = true, true, true
+	s.breakOff()
+}
+
+// Cut implements exchange.Sink.
+func (s *sink) Cut() {
+	s.c.broken.Store(true)
+	s.breakOff()
+}
+
+func (s *sink) breakOff() {
 	if tcp, ok := s.c.raw.(*net.TCPConn); ok && s.framing == byClose {
 		tcp.SetLinger(0)
 	}

@@ -24,10 +24,29 @@ const (
 	lastWords = 10 * time.Second
 	// How long a client has to go that was told to. It hears nothing more.
 	farewell = time.Minute
+	// How long a tunnel has to end whose client may use it no longer: to come
+	// to the end of a frame, to take our last one, and to close.
+	dismissal = 500 * time.Millisecond
 )
 
-// goingAway is the close frame of an endpoint that goes away: 1001.
-var goingAway = []byte{0x88, 2, 1001 >> 8, 1001 & 0xff}
+// The close frames that are ours to send (RFC 6455 section 7.4.1): of an
+// endpoint that goes away, and to a client that may stay no longer.
+var (
+	goingAway     = []byte{0x88, 2, 1001 >> 8, 1001 & 0xff}
+	policyOffence = []byte{0x88, 2, 1008 >> 8, 1008 & 0xff}
+)
+
+// lastFrame returns the close frame with which a tunnel ends that is cut for
+// f; nil: it is broken off.
+func lastFrame(f *fault.Error) []byte {
+	switch {
+	case f.Code == fault.RouteUnknown || f.Code == fault.UpstreamUnreachable:
+		return goingAway // what it led to is gone
+	case f.Code.Status() == http.StatusUnauthorized || f.Code.Status() == http.StatusForbidden:
+		return policyOffence
+	}
+	return nil
+}
 
 // leaveHTTP makes x.Switched of a connection whose upstream has answered 101.
 func (u *upstreamConn) leaveHTTP() error {
@@ -117,7 +136,12 @@ func (s *sink) Tunnel(h *exchange.Head, e *exchange.Edits, up net.Conn, buffered
 		t.end(causeFault(cause))
 		return causeFault(cause)
 	}
-	defer x.Detach()
+	defer func() {
+		x.Detach() // nobody cuts it any more
+		if t.limit != nil {
+			t.limit.Stop()
+		}
+	}()
 	c.inBody = false
 	c.tunnel.Store(t)
 	if c.srv.draining.Load() { // Drain has looked at this connection before it was a tunnel
@@ -147,6 +171,9 @@ type tunnel struct {
 	cause   atomic.Pointer[fault.Error]
 	half    *time.Timer // ends the other side; set by who set halved
 	told    *time.Timer // ends a client that was told to go
+
+	dismissed atomic.Pointer[[]byte] // the close frame of a client that may stay no longer
+	limit     *time.Timer            // ends it; set by Cut
 }
 
 // run moves bytes until both sides have ended.
@@ -173,16 +200,19 @@ func (t *tunnel) run(first []byte) error {
 func (t *tunnel) upwards() {
 	src := &t.c.src
 	for {
-		if p := src.buffered(); len(p) > 0 {
+		if p := src.buffered(); len(p) > 0 && t.dismissed.Load() == nil {
 			n, err := t.up.Write(p)
 			t.in += int64(n)
-			if err != nil {
+			if err != nil && t.dismissed.Load() == nil {
 				t.end(asTunnelFault(err, errTunnelUp))
 				return
 			}
-			src.r = src.w
 		}
+		src.r = src.w
 		switch err := src.fill(smallBuffer); {
+		case errors.Is(err, os.ErrDeadlineExceeded) && t.dismissed.Load() != nil:
+			// Nothing of it goes on; it is waited for until it closes too.
+			t.c.conn.SetReadDeadline(time.Time{})
 		case err == io.EOF:
 			t.ended(t.up)
 			return
@@ -209,13 +239,17 @@ func (t *tunnel) downwards(first []byte) {
 		}
 		switch {
 		case err == nil:
-		case errors.Is(err, os.ErrDeadlineExceeded) && t.leaving.Load():
-			t.up.SetReadDeadline(time.Time{}) // it was leave that wanted our attention
+		case errors.Is(err, os.ErrDeadlineExceeded) && (t.leaving.Load() || t.dismissed.Load() != nil):
+			t.up.SetReadDeadline(time.Time{}) // it was leave or Cut that wanted our attention
 		case err == io.EOF:
 			t.ended(t.c.conn)
 			return
 		default:
 			t.end(asTunnelFault(err, errTunnelUp))
+			return
+		}
+		if last := t.dismissed.Load(); last != nil && (t.said || t.frames.between() || t.frames.closed) {
+			t.dismiss(*last)
 			return
 		}
 		if t.leaving.Load() && !t.said && t.frames.between() {
@@ -253,8 +287,34 @@ func (t *tunnel) end(f *fault.Error) {
 	t.c.raw.Close()
 }
 
-// Cut implements exchange.Work.
-func (t *tunnel) Cut(cause error) { t.end(causeFault(cause)) }
+// Cut implements exchange.Work. It is called once.
+func (t *tunnel) Cut(cause error) {
+	f := causeFault(cause)
+	last := lastFrame(f)
+	if last == nil {
+		t.end(f)
+		return
+	}
+	t.cause.CompareAndSwap(nil, f)
+	t.limit = time.AfterFunc(dismissal, func() { t.end(f) })
+	t.dismissed.Store(&last)
+	t.up.SetReadDeadline(past)
+	t.c.conn.SetReadDeadline(past)
+}
+
+// dismiss tells the client, with its last frame, that it may stay no longer.
+// The upstream hears nothing more of it.
+func (t *tunnel) dismiss(last []byte) {
+	t.up.Close()
+	if t.said || t.frames.closed { // it has heard that already
+		t.end(nil)
+		return
+	}
+	t.said = true
+	if t.c.write(last) == nil {
+		closeWrite(t.c.conn)
+	}
+}
 
 // leave asks the tunnel, from any goroutine, to tell the client to go.
 func (t *tunnel) leave() {

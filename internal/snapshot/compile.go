@@ -82,6 +82,7 @@ func (c *Compiler) Compile(doc *config.Document) (*Snapshot, config.Problems) {
 		issuers:   map[string]*pipeline.Issuer{},
 		limits:    map[string]pipeline.Limit{},
 		upstreams: map[string]*upstream.Group{},
+		carriers:  map[string]string{},
 	}
 	b.s.borrowers.Store(1)
 	b.problems = doc.Problems()
@@ -102,6 +103,7 @@ type build struct {
 	issuers   map[string]*pipeline.Issuer
 	limits    map[string]pipeline.Limit
 	upstreams map[string]*upstream.Group
+	carriers  map[string]string   // pool keys of upstreams
 	decoded   map[config.Node]any // configuration of policies
 	local     Local
 	patterns  []route.Pattern
@@ -156,6 +158,7 @@ func (b *build) compile() {
 		b.upstreams[e.Name] = b.upstream(e.Name, &e.Value)
 	}
 	b.flat = b.doc.Flatten()
+	b.s.streams = b.streamRules()
 	b.s.routes = make([]Route, len(b.flat), len(b.flat)+len(b.local.Routes))
 	parts := make([][]pipeline.Parts, len(b.flat))
 	for i := range b.flat {
@@ -180,7 +183,7 @@ func (b *build) compile() {
 func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 	r := &b.s.routes[i]
 	*r = Route{
-		Labels:   exchange.Route{Index: i, Name: f.Name, Pattern: f.Path, Host: f.Host},
+		Labels:   &exchange.Route{Index: i, Name: f.Name, Pattern: f.Path, Host: f.Host},
 		Timeouts: timeouts(f.Timeout, f.TunnelTotal),
 		Upgrades: f.Upgrade,
 		MaxBody:  int64(f.MaxBody),
@@ -397,7 +400,7 @@ func (b *build) addLocal(l LocalRoute) route.Pattern {
 	open, _ := public.New(true, pipeline.Env{})
 	i := len(b.s.routes)
 	b.s.routes = append(b.s.routes, Route{
-		Labels:  exchange.Route{Index: i, Name: l.Name, Pattern: l.Path, Host: l.Host},
+		Labels:  &exchange.Route{Index: i, Name: l.Name, Pattern: l.Path, Host: l.Host},
 		Chain:   pipeline.NewChain([]pipeline.Parts{open}, b.s.legend),
 		Local:   l.Handler,
 		MaxBody: l.MaxBody,

@@ -191,7 +191,8 @@ func (b *build) upstream(name string, u *config.Upstream) *upstream.Group {
 		cfg.Targets = append(cfg.Targets, target)
 		parts = append(parts, t.URL)
 	}
-	return borrow(&b.s.loans, poolKey(parts...), func() *upstream.Group { return upstream.New(cfg) })
+	b.carriers[name] = poolKey(parts...)
+	return borrow(&b.s.loans, b.carriers[name], func() *upstream.Group { return upstream.New(cfg) })
 }
 
 // ownPorts are the loopback ports of our own surfaces, which no upstream may

@@ -50,6 +50,50 @@ func borrow[T Resource](l *loans, key string, build func() T) T {
 	return e.resource.(T)
 }
 
+// giveBack ends one loan and reports whether it was the last: the caller then
+// closes the resource, once it has unlocked the pool.
+func (p *Pool) giveBack(key string, e *poolEntry) (last bool) {
+	if e.loans--; e.loans > 0 {
+		return false
+	}
+	delete(p.entries, key)
+	return true
+}
+
+// Loan is a stream's hold on one resource, after it gave its snapshot back.
+// The zero Loan holds nothing.
+type Loan struct {
+	pool  *Pool
+	key   string
+	entry *poolEntry
+}
+
+// lend gives a stream a loan of its own on what l holds under key.
+func (l *loans) lend(key string) Loan {
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	e := l.held[key]
+	if e == nil {
+		return Loan{}
+	}
+	e.loans++
+	return Loan{l.pool, key, e}
+}
+
+// End gives the loan back; it is called once. The last one closes the
+// resource.
+func (l Loan) End() {
+	if l.entry == nil {
+		return
+	}
+	l.pool.mu.Lock()
+	last := l.pool.giveBack(l.key, l.entry)
+	l.pool.mu.Unlock()
+	if last {
+		l.entry.resource.Close()
+	}
+}
+
 // start starts what was borrowed and does not run yet.
 func (l *loans) start() {
 	l.pool.mu.Lock()
@@ -67,8 +111,7 @@ func (l *loans) release() {
 	var last []Resource
 	l.pool.mu.Lock()
 	for key, e := range l.held {
-		if e.loans--; e.loans == 0 {
-			delete(l.pool.entries, key)
+		if l.pool.giveBack(key, e) {
 			last = append(last, e.resource)
 		}
 	}

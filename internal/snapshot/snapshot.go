@@ -41,6 +41,7 @@ type Snapshot struct {
 	legend   *exchange.Legend
 	reads    []string                      // request fields that routes and policies read, lower case
 	judges   map[string]exchange.CertJudge // of client certificates, by listener
+	streams  streamRules
 	loans    loans
 
 	borrowers atomic.Int64
@@ -66,7 +67,7 @@ type Listener struct {
 
 // Route is a compiled route.
 type Route struct {
-	Labels   exchange.Route
+	Labels   *exchange.Route // apart from the rest, which it would keep alive
 	Chain    *pipeline.Chain
 	Upstream *upstream.Group // nil when Local answers
 	Local    http.Handler
@@ -185,7 +186,7 @@ func (s *Snapshot) Decide(x *exchange.Exchange, w *pipeline.World) (*Route, pipe
 	if r == nil {
 		return nil, s.unmatched(x, code, x.Reason)
 	}
-	x.Route = &r.Labels
+	x.Route = r.Labels
 	x.Trail.Saw("route", r.Labels.Name)
 	x.Trail.Saw("pattern", r.Labels.Pattern)
 	x.Trail.End(exchange.Passed, fault.None)

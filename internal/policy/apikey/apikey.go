@@ -102,12 +102,13 @@ func (p *keys) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchange.
 		// Nothing of it is noted: it may be a credential of another kind.
 		return nil, pipeline.Refuse(fault.KeyMalformed)
 	}
-	record, found := p.directory.Key(sha256.Sum256(value))
+	digest := sha256.Sum256(value)
+	record, found := p.directory.Key(digest)
 	if !found || record.Consumer == nil {
 		x.Trail.Saw("key", Prefix(string(value)))
 		return nil, pipeline.Refuse(fault.KeyUnknown)
 	}
-	id := p.identity(record, value)
+	id := p.identity(record, value, digest)
 	x.Trail.Saw("key", id.Proof)
 	x.Trail.Saw("consumer", id.Consumer)
 	if !record.Expires.IsZero() && !w.Now.Before(record.Expires) {
@@ -117,8 +118,8 @@ func (p *keys) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchange.
 }
 
 // identity returns the identity that record proves; key is the key it was
-// found by.
-func (p *keys) identity(record *exchange.KeyRecord, key []byte) *exchange.Identity {
+// found by, digest its digest.
+func (p *keys) identity(record *exchange.KeyRecord, key []byte, digest [32]byte) *exchange.Identity {
 	if id, ok := p.known.Load(record); ok {
 		return id.(*exchange.Identity)
 	}
@@ -128,6 +129,7 @@ func (p *keys) identity(record *exchange.KeyRecord, key []byte) *exchange.Identi
 		Consumer: record.Consumer.Name,
 		Named:    record.Consumer,
 		Roles:    record.Consumer.Roles,
+		Key:      digest,
 		Expires:  record.Expires,
 	})
 	return id.(*exchange.Identity)

@@ -1,0 +1,104 @@
+package snapshot
+
+import (
+	"time"
+
+	"github.com/warder-gateway/warder/internal/directory"
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/pipeline"
+)
+
+// streamRules is what streams are judged by that were let in earlier.
+type streamRules struct {
+	routes    map[exchange.Route]bool // without their Index
+	carriers  map[string]string       // upstream -> its key in the pool
+	issuers   map[string]*pipeline.Issuer
+	directory *directory.Directory
+}
+
+func (b *build) streamRules() streamRules {
+	r := streamRules{map[exchange.Route]bool{}, b.carriers, b.issuers, b.directory}
+	for i := range b.flat {
+		r.routes[exchange.Route{Name: b.flat[i].Name, Pattern: b.flat[i].Path, Host: b.flat[i].Host}] = true
+	}
+	return r
+}
+
+var (
+	errRouteGone    = fault.New(fault.RouteUnknown, "the route of this stream is no longer configured")
+	errUpstreamGone = fault.New(fault.UpstreamUnreachable, "the upstream of this stream is no longer configured")
+	errKeyGone      = fault.New(fault.KeyUnknown, "the key of this stream is no longer configured")
+	errKeyOver      = fault.New(fault.KeyExpired, "the key expired while the stream was open")
+	errTokenOver    = fault.New(fault.TokenExpired, "the token expired while the stream was open")
+	errIssuerGone   = fault.New(fault.TokenIssuerUnknown, "the issuer of this stream's token is no longer configured")
+	errConsumerGone = fault.New(fault.ConsumerNotAllowed, "the consumer of this stream is no longer configured, or its credential is no longer the consumer's")
+)
+
+// Lend gives a stream a hold of its own on what carries it, so that it can
+// give the snapshot back. The caller has borrowed the snapshot, and ends the
+// loan when the stream is over.
+func (s *Snapshot) Lend(r *Route) Loan { return s.loans.lend(s.streams.carriers[r.Target]) }
+
+// Holds judges a stream that was let in under this snapshot or an earlier
+// one: by the route with its labels, to an upstream, with an identity. It
+// returns nil and when it is to be asked again (zero: not before another
+// snapshot is in force), or why the stream has to end.
+//
+// A route is the same while its name, host and path are; an upstream while
+// its name is; an identity while what proved it would still name the same
+// consumer. Conditions of the route are not asked again.
+func (s *Snapshot) Holds(route exchange.Route, upstream string, id *exchange.Identity, now time.Time) (until time.Time, f *fault.Error) {
+	r := &s.streams
+	route.Index = 0
+	if !r.routes[route] {
+		return until, errRouteGone
+	}
+	if _, ok := r.carriers[upstream]; !ok {
+		return until, errUpstreamGone
+	}
+	if id == nil {
+		return until, errConsumerGone // nobody is let in without one
+	}
+	return r.identity(id, now)
+}
+
+func (r *streamRules) identity(id *exchange.Identity, now time.Time) (until time.Time, f *fault.Error) {
+	until = id.Expires
+	over := errTokenOver
+	var skew time.Duration
+	if id.Issuer != "" {
+		i := r.issuers[id.Issuer]
+		if i == nil {
+			return until, errIssuerGone
+		}
+		if iss, ok := id.Claims.String("iss"); ok && iss != i.URL {
+			return until, errIssuerGone
+		}
+		skew = i.ClockSkew
+	}
+	named := id.Named
+	switch {
+	case id.Key != [32]byte{}:
+		k, ok := r.directory.Key(id.Key)
+		if !ok {
+			return until, errKeyGone
+		}
+		named, until, over = k.Consumer, k.Expires, errKeyOver
+	case id.Named != nil && id.Client != "":
+		named, _ = r.directory.Client(id.Issuer, id.Client)
+	case id.Named != nil:
+		named, _ = r.directory.Consumer(id.Named.Name)
+	}
+	if id.Named != nil && (named == nil || named.Name != id.Named.Name) {
+		return until, errConsumerGone
+	}
+	if until.IsZero() {
+		return until, nil
+	}
+	until = until.Add(skew)
+	if !now.Before(until) {
+		return until, over
+	}
+	return until, nil
+}
