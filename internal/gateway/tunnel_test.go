@@ -447,31 +447,3 @@ func TestDrainLeavesTunnelsTheirTimeAndCutsThemThen(t *testing.T) {
 		t.Errorf("%+v", rec)
 	}
 }
-
-// A tunnel outlives its route, and does not keep the rest of its
-// configuration alive: the idle connections of the upstream end.
-func TestATunnelGivesItsConfigurationBack(t *testing.T) {
-	t.Parallel()
-	up := listen(t, func(c net.Conn, in *bufio.Reader, r *http.Request) {
-		if r.URL.Path == "/x" {
-			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-			return
-		}
-		echo(c, in, r)
-	})
-	h := newHouse(t, nil)
-	tunnel := h.opens(up.url, chat+"  - { name: x, path: /x, upstream: c, auth: none }\n")
-	if status, _, _ := dial(t, h.Addresses()["one"]).ask("GET", "/x"); status != 200 {
-		t.Fatal(status)
-	}
-	if err := h.load(document(`{ name: one, address: "127.0.0.1:0" }`, closed)); err != nil {
-		t.Fatal(err)
-	}
-	<-up.over // of the connection that was idle
-	tunnel.says("still here")
-	tunnel.Close()
-	<-up.over
-	if rec := h.tunnelled(); rec.Route != "chat" || rec.Config() == "" {
-		t.Errorf("%+v", rec)
-	}
-}

@@ -1,0 +1,24 @@
+package gateway
+
+// Look looks at all streams now, and judges them all.
+func (g *Gateway) Look() {
+	g.streams.all.Store(true)
+	g.streams.look()
+}
+
+// Streams returns how many answers go on after their head, and how many of
+// them have given their snapshot back.
+func (g *Gateway) Streams() (open, given int) {
+	for i := range g.streams.shards {
+		d := &g.streams.shards[i]
+		d.mu.Lock()
+		open += len(d.list)
+		for _, t := range d.list {
+			if t.lent.s == nil {
+				given++
+			}
+		}
+		d.mu.Unlock()
+	}
+	return open, given
+}
