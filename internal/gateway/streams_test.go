@@ -48,6 +48,8 @@ func newFountain(t *testing.T) *fountain {
 			return
 		case "/events":
 			head += "Content-Type: text/event-stream; charset=utf-8\r\n"
+		case "/grpc":
+			head += "Content-Type: application/grpc+proto\r\n"
 		}
 		io.WriteString(c, head+"\r\n")
 		gone := make(chan struct{})

@@ -1,0 +1,125 @@
+package snapshot_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/snapshot"
+)
+
+func TestWhatAStreamHoldsOnTo(t *testing.T) {
+	t.Parallel()
+	digest := func(key string) [32]byte { return sha256.Sum256([]byte(key)) }
+	hash := func(key string) string {
+		d := digest(key)
+		return "sha256:" + hex.EncodeToString(d[:])
+	}
+	s := compile(t, newCompiler(), fmt.Sprintf(`listeners: [{ address: "127.0.0.1:0" }]
+issuers: { corp: { issuer: https://login.example.com/, audience: a, jwksFile: /none, clockSkew: 30s } }
+consumers:
+  acme: { apiKeys: [{ hash: %q, expires: 2026-11-22 }, { hash: %q }], clients: [{ issuer: corp, id: app }] }
+upstreams: { b: [http://127.0.0.1:9000], c: [http://127.0.0.1:9001] }
+routes:
+  - { name: chat, host: api.example.com, path: /chat, upstream: b, auth: { jwt: corp } }
+`, hash("brief"), hash("good")))
+	chat := exchange.Route{Index: 7, Name: "chat", Host: "api.example.com", Pattern: "/chat"}
+	with := func(change func(*exchange.Route)) exchange.Route {
+		r := chat
+		change(&r)
+		return r
+	}
+	acme, other := &exchange.Consumer{Name: "acme"}, &exchange.Consumer{Name: "other"}
+	midnight := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
+	claims, err := exchange.ParseClaims([]byte(`{"iss":"https://elsewhere.example.com/"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what     string
+		route    exchange.Route
+		upstream string
+		id       *exchange.Identity
+		at       time.Time
+		until    time.Time
+		code     fault.Code // None: it holds
+	}{
+		{"anybody", chat, "b", exchange.Anonymous, now, time.Time{}, fault.None},
+		{"an upstream the route does not lead to any more", chat, "c", exchange.Anonymous, now, time.Time{}, fault.None},
+		{"no upstream", chat, "d", exchange.Anonymous, now, time.Time{}, fault.UpstreamUnreachable},
+		{"another name", with(func(r *exchange.Route) { r.Name = "talk" }), "b", exchange.Anonymous, now, time.Time{}, fault.RouteUnknown},
+		{"another host", with(func(r *exchange.Route) { r.Host = "" }), "b", exchange.Anonymous, now, time.Time{}, fault.RouteUnknown},
+		{"another path", with(func(r *exchange.Route) { r.Pattern = "/chat/**" }), "b", exchange.Anonymous, now, time.Time{}, fault.RouteUnknown},
+		{"nobody", chat, "b", nil, now, time.Time{}, fault.ConsumerNotAllowed},
+
+		{"a token", chat, "b", &exchange.Identity{Issuer: "corp", Expires: now}, now.Add(29 * time.Second), now.Add(30 * time.Second), fault.None},
+		{"a token, its skew over", chat, "b", &exchange.Identity{Issuer: "corp", Expires: now}, now.Add(30 * time.Second), now.Add(30 * time.Second), fault.TokenExpired},
+		{"a token of no issuer", chat, "b", &exchange.Identity{Issuer: "okta", Expires: midnight}, now, time.Time{}, fault.TokenIssuerUnknown},
+		{"a token of an issuer that is another one now", chat, "b", &exchange.Identity{Issuer: "corp", Claims: claims, Expires: midnight}, now, time.Time{}, fault.TokenIssuerUnknown},
+		{"a token of the consumer's", chat, "b", &exchange.Identity{Issuer: "corp", Client: "app", Named: acme, Expires: midnight}, now, midnight.Add(30 * time.Second), fault.None},
+		{"a token of a client that was the consumer's", chat, "b", &exchange.Identity{Issuer: "corp", Client: "app2", Named: acme, Expires: midnight}, now, time.Time{}, fault.ConsumerNotAllowed},
+		{"a token of a client that is another consumer's", chat, "b", &exchange.Identity{Issuer: "corp", Client: "app", Named: other, Expires: midnight}, now, time.Time{}, fault.ConsumerNotAllowed},
+
+		{"a key", chat, "b", &exchange.Identity{Key: digest("good"), Named: acme}, now, time.Time{}, fault.None},
+		{"a key that was given an end", chat, "b", &exchange.Identity{Key: digest("brief"), Named: acme}, now, midnight, fault.None},
+		{"a key after its end", chat, "b", &exchange.Identity{Key: digest("brief"), Named: acme, Expires: midnight.Add(time.Hour)}, midnight, midnight, fault.KeyExpired},
+		{"a key that is gone", chat, "b", &exchange.Identity{Key: digest("gone"), Named: acme}, now, time.Time{}, fault.KeyUnknown},
+		{"a key that is another consumer's", chat, "b", &exchange.Identity{Key: digest("good"), Named: other}, now, time.Time{}, fault.ConsumerNotAllowed},
+		{"a consumer that proved it some other way", chat, "b", &exchange.Identity{Named: acme}, now, time.Time{}, fault.None},
+		{"one that is gone", chat, "b", &exchange.Identity{Named: other}, now, time.Time{}, fault.ConsumerNotAllowed},
+	} {
+		until, f := s.Holds(c.route, c.upstream, c.id, c.at)
+		code := fault.None
+		if f != nil {
+			code = f.Code
+		}
+		if code != c.code || c.code == fault.None && !until.Equal(c.until) {
+			t.Errorf("%s: %v until %v, want %v until %v", c.what, f, until, c.code, c.until)
+		}
+	}
+	var zero snapshot.Snapshot
+	if _, f := zero.Holds(chat, "b", exchange.Anonymous, now); f == nil {
+		t.Error("a stream holds under a snapshot of nothing")
+	}
+}
+
+// What carries a stream stays in the pool as long as the stream does, and is
+// found there by the next snapshot that needs it.
+func TestAStreamKeepsWhatCarriesIt(t *testing.T) {
+	t.Parallel()
+	c := newCompiler()
+	document := func(upstream string) *snapshot.Snapshot {
+		s, problems := compileAll(c, fmt.Sprintf("listeners: [{ address: \"127.0.0.1:0\" }]\nupstreams: { %s: [http://127.0.0.1:9000] }\nroutes: [{ path: /x, upstream: %s, auth: none }]\n", upstream, upstream))
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		return s
+	}
+	var live snapshot.Live
+	first := document("b")
+	group := first.Routes()[0].Upstream
+	live.Swap(first)
+	loan := live.Acquire().Lend(&first.Routes()[0])
+	first.Release()
+	live.Swap(document("c"))
+	if n := c.Pool.Held(); n != 2 {
+		t.Errorf("%d resources are held beside the stream's, want 2", n)
+	}
+	again := document("b")
+	if again.Routes()[0].Upstream != group {
+		t.Error("the upstream of a stream was made anew")
+	}
+	again.Release()
+	loan.End()
+	if n := c.Pool.Held(); n != 1 {
+		t.Errorf("%d resources are held, want 1", n)
+	}
+	live.Swap(nil)
+	if n := c.Pool.Held(); n != 0 {
+		t.Errorf("%d resources are left", n)
+	}
+}
