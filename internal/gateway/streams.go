@@ -18,6 +18,7 @@ const (
 	// streamTick is how often streams are looked at: with what a tunnel has to
 	// end (http1), less than a second passes until a stream is gone.
 	streamTick   = 250 * time.Millisecond
+	streamRest   = 24 * time.Hour // no stream with an end is let alone for longer
 	streamShards = 16
 )
 
@@ -222,5 +223,5 @@ func (t *stream) judge(in *snapshot.Snapshot, now time.Time) int64 {
 	case until.IsZero():
 		return never
 	}
-	return until.UnixNano()
+	return now.Add(min(until.Sub(now), streamRest)).UnixNano() // what is far away has no place in 64 bits
 }

@@ -101,7 +101,7 @@ func newRoutes(codes []Code) *routes {
 	return &routes{
 		codes:    codes,
 		requests: prometheus.NewDesc(metricRequests, "Requests by how they ended. code is empty for those that no check refused.", []string{labelRoute, labelCode, labelStatus}, nil),
-		duration: prometheus.NewDesc(metricDuration, "Time from the request's head to the end of the response.", []string{labelRoute}, nil),
+		duration: prometheus.NewDesc(metricDuration, "Time from the request's head to the end of the response; of a stream, to its head.", []string{labelRoute}, nil),
 		upstream: prometheus.NewDesc(metricUpstream, "Time until the first byte of the upstream's answer.", []string{labelRoute}, nil),
 		byName:   map[string]weak.Pointer[RouteMetrics]{},
 	}
