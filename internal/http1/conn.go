@@ -47,7 +47,7 @@ type serverConn struct {
 	first  bool // the first request is still to come
 	inBody bool // what src reads belongs to a request body
 
-	reading  stamp // of the wait for a head or for body bytes; odd while idle
+	reading  stamp // of the wait for a head or for body bytes; with stampIdle while idle
 	writing  stamp
 	mu       sync.Mutex
 	inFlight atomic.Int64 // since when x is served, 0 if it is not; cleared under mu
@@ -117,11 +117,15 @@ func (c *serverConn) drain() {
 	c.endIdle()
 }
 
-// endIdle is drain for a connection that speaks HTTP.
-func (c *serverConn) endIdle() {
-	if v := c.reading.v.Load(); v > 0 && v&1 == 1 && c.reading.v.CompareAndSwap(v, stampExpired) {
-		c.conn.SetReadDeadline(past)
+// endIdle is drain for a connection that speaks HTTP. It reports whether the
+// connection was idle.
+func (c *serverConn) endIdle() bool {
+	v := c.reading.v.Load()
+	if v <= stampOff || v&stampIdle == 0 || !c.reading.v.CompareAndSwap(v, stampExpired) {
+		return false
 	}
+	c.conn.SetReadDeadline(past)
+	return true
 }
 
 // serve runs the connection to its end.
@@ -274,14 +278,14 @@ func (c *serverConn) linger() {
 
 // armIdle begins the wait for a request.
 func (c *serverConn) armIdle() bool {
-	wait := c.srv.limits.IdleTimeout
-	if c.first {
-		wait = c.srv.limits.HeaderTimeout
-	}
 	if len(c.src.buffered()) > 0 {
 		return c.armHead() == nil
 	}
-	if !c.reading.arm(c.srv.sweeper.in(wait) | 1) {
+	deadline := c.srv.sweeper.in(c.srv.limits.IdleTimeout) &^ stampFirst
+	if c.first {
+		deadline = c.srv.sweeper.in(c.srv.limits.HeaderTimeout) | stampFirst
+	}
+	if !c.reading.arm(deadline | stampIdle) {
 		return false
 	}
 	if c.srv.draining.Load() { // Drain has looked at this connection before it was idle
@@ -298,7 +302,7 @@ func (c *serverConn) armHead() error {
 	if c.first {
 		deadline = c.reading.v.Load()
 	}
-	if deadline == stampExpired || !c.reading.arm(deadline&^1) {
+	if deadline == stampExpired || !c.reading.arm(deadline&^stampIdle) {
 		return os.ErrDeadlineExceeded
 	}
 	return nil
@@ -359,7 +363,7 @@ func (c *serverConn) readBodyBytes(p []byte) (int, error) {
 		return 0, errBodyTime
 	}
 	began := clock.now()
-	if !c.reading.arm(clock.in(patience) &^ 1) {
+	if !c.reading.arm(clock.in(patience) &^ stampIdle) {
 		return 0, errBodyTime
 	}
 	n, err := c.conn.Read(p)

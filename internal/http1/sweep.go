@@ -18,6 +18,10 @@ type stamp struct{ v atomic.Int64 }
 const (
 	stampOff     = 0
 	stampExpired = -1
+
+	// Bits of a deadline's nanoseconds that say what is waited for.
+	stampIdle  = 1 // a client's next request
+	stampFirst = 2 // with stampIdle: a connection's first request
 )
 
 // arm sets the deadline; it returns false if the one before has expired.
