@@ -52,6 +52,10 @@ func (a arriving) EndIdle() bool {
 // it costs to let one in is bounded. The next search goes on behind them.
 const look = 64
 
+// grace is for how long a connection must have been idle before it is ended
+// for one that comes: a client gets the time to say what it wants.
+const grace = 200 * time.Millisecond
+
 // enter adds a connection. It returns nil when the crowd is closed.
 func (c *crowd) enter(tcp net.Conn) *guest {
 	c.mu.Lock()
@@ -89,7 +93,7 @@ func (c *crowd) claim(g *guest, from netip.Prefix, share int) (ok, evicted bool)
 		return false, false
 	}
 	if r := c.addresses[from]; r != nil && len(r.list) >= share {
-		if evicted = c.evictFrom(r); !evicted {
+		if evicted = c.evictFrom(r, 0); !evicted {
 			return false, false
 		}
 	}
@@ -107,14 +111,16 @@ func (c *crowd) claim(g *guest, from netip.Prefix, share int) (ok, evicted bool)
 }
 
 // evict ends an idle connection: one of the address that holds the most, and
-// of those the one that has been idle for longest, as far as it looks.
+// of those the one that has been idle for longest, as far as it looks. If that
+// is less than grace, nothing is ended: others do not pay for an address that
+// keeps its connections young.
 func (c *crowd) evict() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.evictFrom(&c.all)
+	return c.evictFrom(&c.all, grace)
 }
 
-func (c *crowd) evictFrom(r *ring) bool {
+func (c *crowd) evictFrom(r *ring, least time.Duration) bool {
 	var worst *guest
 	var held int
 	var idle time.Duration
@@ -132,7 +138,7 @@ func (c *crowd) evictFrom(r *ring) bool {
 			worst, held, idle = g, n, d
 		}
 	}
-	if worst == nil || !worst.stage.EndIdle() {
+	if worst == nil || idle < least || !worst.stage.EndIdle() {
 		return false
 	}
 	c.drop(worst)

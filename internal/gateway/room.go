@@ -40,13 +40,14 @@ func newDoor() *door {
 
 // clientsFor returns how many clients may be connected under a limit on open
 // files, 0 if there is none. Each may need a second descriptor for its
-// upstream; some are kept for idle upstream connections, the admin surface and
-// files, so that accepting stops before the process is out of them.
+// upstream; 500, of few a quarter, but 64 at least, are kept for idle upstream
+// connections, the admin surface and files: accepting stops before the process
+// is out of them.
 func clientsFor(files int) int64 {
 	if files <= 0 {
 		return math.MaxInt64
 	}
-	return max(1, int64(files-min(500, files/4))/2)
+	return max(1, int64(files-max(64, min(500, files/4)))/2)
 }
 
 // Door tells what became of connections for which there was no room.

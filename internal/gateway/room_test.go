@@ -49,8 +49,8 @@ func TestAnIdleConnectionMakesRoomForANewOne(t *testing.T) {
 	}
 	eventually(t, "three idle connections were ended", func() bool { return h.Door().Evicted >= 3 && h.Connections() <= 3 })
 	other.serves("the neighbour, who holds only one")
-	if d := h.Door(); d.Paused != 0 || d.Refused != 0 {
-		t.Errorf("%+v", d)
+	if n := h.Door().Refused; n != 0 {
+		t.Errorf("%d were refused", n)
 	}
 }
 

@@ -117,15 +117,11 @@ func (c *serverConn) drain() {
 	c.endIdle()
 }
 
-// endIdle is drain for a connection that speaks HTTP. It reports whether the
-// connection was idle.
-func (c *serverConn) endIdle() bool {
-	v := c.reading.v.Load()
-	if v <= stampOff || v&stampIdle == 0 || !c.reading.v.CompareAndSwap(v, stampExpired) {
-		return false
+// endIdle is drain for a connection that speaks HTTP.
+func (c *serverConn) endIdle() {
+	if v := c.reading.v.Load(); v > stampOff && v&stampIdle != 0 && c.reading.v.CompareAndSwap(v, stampExpired) {
+		c.conn.SetReadDeadline(past)
 	}
-	c.conn.SetReadDeadline(past)
-	return true
 }
 
 // serve runs the connection to its end.
@@ -157,13 +153,13 @@ func (c *serverConn) next() bool {
 	}
 	head, err := c.src.head(c.srv.limits.HeaderSize, earlyRequest, c.armHead)
 	if err != nil {
-		if f := headFault(head, err); f != nil {
+		if f := headFault(head, err); f != nil && c.reading.v.Load() != stampEvicted {
 			c.reject(head, f)
 		}
 		return false
 	}
 	if !c.reading.off() {
-		if !c.srv.draining.Load() {
+		if !c.srv.draining.Load() && c.reading.v.Load() != stampEvicted {
 			c.reject(head, errHeadTime)
 		}
 		return false
@@ -302,7 +298,7 @@ func (c *serverConn) armHead() error {
 	if c.first {
 		deadline = c.reading.v.Load()
 	}
-	if deadline == stampExpired || !c.reading.arm(deadline&^stampIdle) {
+	if deadline < stampOff || !c.reading.arm(deadline&^stampIdle) {
 		return os.ErrDeadlineExceeded
 	}
 	return nil

@@ -21,19 +21,37 @@ func (s *Server) NewConn(c net.Conn, info *exchange.Conn) *Conn {
 // Serve serves the connection until it is over, and closes it.
 func (c *Conn) Serve() { c.c.srv.serve(c.c) }
 
-// Idle returns how long the connection has waited for a request, to a tenth
-// of a second, and false if it does not wait for one.
+// Idle returns how long the connection has waited for a request to be there,
+// its whole head, to a tenth of a second, and false if it does not wait for
+// one.
 func (c *Conn) Idle() (time.Duration, bool) {
-	v := c.c.reading.v.Load()
-	if v <= stampOff || v&stampIdle == 0 {
+	v, ok := c.waits()
+	if !ok {
 		return 0, false
 	}
-	clock, wait := c.c.srv.sweeper, c.c.srv.limits.IdleTimeout
-	if v&stampFirst != 0 {
-		wait = c.c.srv.limits.HeaderTimeout
+	clock, wait := c.c.srv.sweeper, c.c.srv.limits.HeaderTimeout
+	if v&stampIdle != 0 && v&stampFirst == 0 {
+		wait = c.c.srv.limits.IdleTimeout
 	}
 	return max(0, time.Duration(clock.in(wait)-v)), true
 }
 
-// EndIdle ends the connection if it is idle, and reports whether it was.
-func (c *Conn) EndIdle() bool { return c.c.endIdle() }
+// EndIdle ends the connection if it is idle, and reports whether it was. There
+// is no answer, also if a head has begun to come: a client that sees a kept
+// connection end without one knows that it can ask again (RFC 9112 section
+// 9.3.1).
+func (c *Conn) EndIdle() bool {
+	v, ok := c.waits()
+	if !ok || !c.c.reading.v.CompareAndSwap(v, stampEvicted) {
+		return false
+	}
+	c.c.conn.SetReadDeadline(past)
+	return true
+}
+
+// waits returns the deadline of the wait for a request, if there is one. A
+// deadline while nothing is in flight is none of a body.
+func (c *Conn) waits() (int64, bool) {
+	v := c.c.reading.v.Load()
+	return v, v > stampOff && (v&stampIdle != 0 || c.c.inFlight.Load() == 0)
+}
