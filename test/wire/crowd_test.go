@@ -19,7 +19,7 @@ import (
 func TestHostileConnectionsAreNotFeltBeside(t *testing.T) {
 	t.Parallel()
 	origin := harness.StartOrigin(t)
-	const most = 240
+	const most = 160
 	g := harness.StartWire(t, config(origin), harness.Listeners(fmt.Sprintf("limits: { connections: %d, headerTimeout: 1s, idleTimeout: 10s }", most)))
 	for _, c := range []struct {
 		name string
@@ -248,6 +248,6 @@ func drip(c net.Conn, text string) {
 		if _, err := io.WriteString(c, text[i:i+1]); err != nil {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(25 * time.Millisecond)
 	}
 }
