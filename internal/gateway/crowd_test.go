@@ -1,11 +1,20 @@
 package gateway
 
 import (
+	"bytes"
+	"log/slog"
+	"net"
 	"net/netip"
+	"os"
+	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/warder-gateway/warder/internal/snapshot"
 )
 
 // sitter is a connection that says what it is told to.
@@ -203,4 +212,47 @@ func TestClientsAreBoundByOpenFiles(t *testing.T) {
 	if clientsFor(0) < 1<<40 {
 		t.Error("no limit is a limit")
 	}
+}
+
+// broken is a socket that lets nobody in, for some reasons in turn.
+type broken struct {
+	net.Listener
+	why []error
+}
+
+func (b *broken) Accept() (net.Conn, error) {
+	err := b.why[0]
+	b.why = b.why[1:]
+	return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", err)}
+}
+
+// Whatever accepting fails with, it waits before it tries again, says so once,
+// and goes on.
+func TestAcceptingNeitherSpinsNorEndsWhenItFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		g := &Gateway{Config: Config{Log: slog.New(slog.NewTextHandler(&log, nil)), Now: time.Now}, door: newDoor()}
+		ln := &broken{}
+		for range 100 {
+			ln.why = append(ln.why, syscall.EMFILE, syscall.ENFILE, syscall.ECONNABORTED)
+		}
+		ln.why = append(ln.why, net.ErrClosed)
+		l := &listener{g: g, ln: ln, stopping: make(chan struct{})}
+		l.spec.Store(&snapshot.Listener{Name: "one"})
+		idle, busy := &sitter{idle: grace}, &sitter{busy: true}
+		l.crowd.seat(idle, "192.0.2.1")
+		l.crowd.seat(busy, "192.0.2.1")
+		began := time.Now()
+		l.accept()
+		if took := time.Since(began); took < 300*roomRetry {
+			t.Errorf("300 failures took %v", took)
+		}
+		if d := g.Door(); d.Paused != 300 || d.Evicted != 1 || !idle.ended || busy.ended {
+			t.Errorf("%+v", d)
+		}
+		if n := strings.Count(log.String(), "accepting waits"); n != 1 {
+			t.Errorf("%d lines in the log:\n%s", n, &log)
+		}
+	})
 }

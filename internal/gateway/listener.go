@@ -80,8 +80,7 @@ func (l *listener) accept() {
 	for {
 		c, err := l.ln.Accept()
 		if err != nil {
-			// Else it is out of descriptors or memory, or the client is gone.
-			if errors.Is(err, net.ErrClosed) || !l.outOfFiles(err) {
+			if errors.Is(err, net.ErrClosed) || !l.acceptFailed(err) {
 				return
 			}
 			continue

@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"errors"
 	"math"
 	"net/netip"
 	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/exchange"
@@ -28,7 +30,7 @@ type door struct {
 type Door struct {
 	Evicted int64 // idle, ended to make room
 	Refused int64 // closed, because their address held its share, none of it idle
-	Paused  int64 // times that nothing was accepted because nothing was idle
+	Paused  int64 // times that accepting waited: nothing was idle, or the system said no
 }
 
 // roomRetry is how often it is tried again to make room.
@@ -94,9 +96,9 @@ func (l *listener) makeRoom() bool {
 		}
 		if !l.evict(!here) && !paused {
 			paused = true
-			why := "limits.connections is reached"
+			why := "limits.connections is reached and no connection is idle"
 			if !here {
-				why = "the limit on open files leaves no more connections"
+				why = "the limit on open files leaves no more connections and none is idle"
 			}
 			l.full(why)
 		}
@@ -106,14 +108,17 @@ func (l *listener) makeRoom() bool {
 	}
 }
 
-// outOfFiles is makeRoom for when the system has no more descriptors. It
-// returns false once the listener is stopped.
-func (l *listener) outOfFiles(err error) bool {
+// acceptFailed is makeRoom for when the system does not let a connection in:
+// it is out of descriptors, or something is wrong that may pass. It returns
+// false once the listener is stopped.
+func (l *listener) acceptFailed(err error) bool {
 	select {
 	case <-l.g.door.left: // from before
 	default:
 	}
-	l.evict(true)
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		l.evict(true)
+	}
 	l.full(err.Error())
 	return l.g.door.wait(l.stopping)
 }
@@ -124,7 +129,7 @@ func (l *listener) full(why string) {
 	d.paused.Add(1)
 	now, last := l.g.Now().UnixNano(), d.complained.Load()
 	if now-last > int64(time.Minute) && d.complained.CompareAndSwap(last, now) {
-		l.g.Log.Warn("accepting waits: there is no room and no connection is idle; said once a minute",
+		l.g.Log.Warn("accepting waits; said once a minute",
 			"listener", l.spec.Load().Name, "why", why, "connections", d.open.Load())
 	}
 }

@@ -216,3 +216,20 @@ func isTimeout(err error) bool {
 	e, ok := err.(net.Error)
 	return ok && e.Timeout()
 }
+
+func TestAnOpenWebSocketIsNeverEndedForOthers(t *testing.T) {
+	t.Parallel()
+	s := listen(t, echo)
+	h := newHouse(t, nil)
+	if err := h.load(through(`{ name: one, address: "127.0.0.1:0", limits: { connections: 2 } }`, chat+"X"+s.url)); err != nil {
+		t.Fatal(err)
+	}
+	address := h.Addresses()["one"]
+	socket := dial(t, address)
+	socket.open()
+	for range 4 {
+		dial(t, address).ask("GET", "/nothing")
+	}
+	eventually(t, "idle connections were ended", func() bool { return h.Door().Evicted >= 3 })
+	socket.says("still here")
+}
