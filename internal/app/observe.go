@@ -22,6 +22,9 @@ func codes() []telemetry.Code {
 func (a *app) observe() {
 	m := a.metrics
 	m.Gauge(telemetry.ActiveConnections, func() float64 { return float64(a.gateway.Connections()) })
+	m.Counter(telemetry.EvictedConnections, func() float64 { return float64(a.gateway.Door().Evicted) })
+	m.Counter(telemetry.RefusedConnections, func() float64 { return float64(a.gateway.Door().Refused) })
+	m.Counter(telemetry.AcceptPauses, func() float64 { return float64(a.gateway.Door().Paused) })
 	m.Counter(telemetry.TokenCacheHits, func() float64 { return float64(a.verdicts.Counts().Hits) })
 	m.Counter(telemetry.TokenCacheMisses, func() float64 { return float64(a.verdicts.Counts().Misses) })
 	m.Counter(telemetry.BucketsForgotten, func() float64 { return float64(a.counters.Forgotten()) })

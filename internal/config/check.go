@@ -87,6 +87,12 @@ func (c *checker) guard(g *Guard, path string) {
 	if at := under(path, "connections"); c.doc.root.written(at) {
 		c.number(at, int64(g.Connections), 1, 1_000_000)
 	}
+	if at := under(path, "connectionsPerAddress"); c.doc.root.written(at) {
+		c.number(at, int64(g.ConnectionsPerAddress), 1, 1_000_000)
+		if g.Connections > 0 && g.ConnectionsPerAddress > g.Connections {
+			c.complain(at, fmt.Sprintf("%d is more than connections, %d, and would bound nothing", g.ConnectionsPerAddress, g.Connections), "write a smaller number, or remove the key")
+		}
+	}
 }
 
 // addresses fills in and judges where we listen. It runs again after Resolve,

@@ -118,6 +118,8 @@ type Guard struct {
 	HeaderTimeout scalar.Duration `json:"headerTimeout"`
 	IdleTimeout   scalar.Duration `json:"idleTimeout"`
 	Connections   int             `json:"connections"` // 0: by the limit on open files
+
+	ConnectionsPerAddress int `json:"connectionsPerAddress"` // 0: by Connections
 }
 
 func (g *Guard) defaults() {

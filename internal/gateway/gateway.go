@@ -46,6 +46,7 @@ type Gateway struct {
 	leaving   []*listener          // no longer configured; their last exchanges go on
 	h2        *http2Server
 	streams   *streams
+	door      *door
 }
 
 // errCut is the cause that exchanges see which are cut at the end of drain.
@@ -53,7 +54,7 @@ var errCut = errors.New("the gateway is shutting down")
 
 // New makes a Gateway that listens nowhere yet.
 func New(cfg Config) *Gateway {
-	g := &Gateway{Config: cfg, listeners: map[string]*listener{}}
+	g := &Gateway{Config: cfg, listeners: map[string]*listener{}, door: newDoor()}
 	g.instance = instance()
 	g.via = fmt.Appendf(nil, "1.1 warder (%s)", g.instance)
 	g.worlds.New = func() any { return &pipeline.World{Remote: true} }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,15 +67,28 @@ func TestWithoutASnapshotEverythingIsRefused(t *testing.T) {
 
 func TestConnectionsBeyondTheLimitWait(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, nil)
-	address := h.serve(", limits: { connections: 2 }", closed)
-	one, two, three := dial(t, address), dial(t, address), dial(t, address)
-	for _, c := range []*conn{one, two} {
-		if status, _, _ := c.ask("GET", "/x"); status != 401 {
-			t.Fatalf("%d", status)
+	let := make(chan struct{})
+	var asked atomic.Int64
+	routes := backend(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Wait") != "" {
+			asked.Add(1)
+			<-let
 		}
+	})
+	defer close(let) // whatever fails
+	h := newHouse(t, nil)
+	if err := h.load(through(`{ name: one, address: "127.0.0.1:0", limits: { connections: 2 } }`, routes)); err != nil {
+		t.Fatal(err)
 	}
+	address := h.Addresses()["one"]
+	one, two := dial(t, address), dial(t, address)
+	for _, c := range []*conn{one, two} { // what is being served is never ended for others
+		c.send("GET", "/x", "Wait: yes")
+	}
+	eventually(t, "both are served", func() bool { return asked.Load() == 2 })
+	three := dial(t, address)
 	three.send("GET", "/x")
+	eventually(t, "accepting waits", func() bool { return h.Door().Paused == 1 })
 	if n := h.Connections(); n != 2 {
 		t.Errorf("%d connections are open", n)
 	}
@@ -84,17 +98,25 @@ func TestConnectionsBeyondTheLimitWait(t *testing.T) {
 	}
 	three.SetReadDeadline(time.Now().Add(10 * time.Second))
 	one.Close()
-	if status, _, _ := three.receive("GET"); status != 401 {
+	if status, _, _ := three.receive("GET"); status != 200 {
 		t.Errorf("the third, when there was room: %d", status)
 	}
+	three.send("GET", "/x", "Wait: yes")
+	eventually(t, "the third is served", func() bool { return asked.Load() == 3 })
 	// A reload that allows more lets more in at once.
 	four := dial(t, address)
 	four.send("GET", "/x")
-	if err := h.load(document(`{ name: one, address: "127.0.0.1:0", limits: { connections: 3 } }`, closed)); err != nil {
+	if err := h.load(through(`{ name: one, address: "127.0.0.1:0", limits: { connections: 3 } }`, routes)); err != nil {
 		t.Fatal(err)
 	}
-	if status, _, _ := four.receive("GET"); status != 401 {
+	if status, _, _ := four.receive("GET"); status != 200 {
 		t.Errorf("the fourth, after the reload: %d", status)
+	}
+	if n := strings.Count(h.log.String(), "accepting waits"); n != 1 {
+		t.Errorf("%d lines in the log:\n%s", n, h.log)
+	}
+	if d := h.Door(); d.Evicted != 0 || d.Refused != 0 {
+		t.Errorf("%+v", d)
 	}
 }
 

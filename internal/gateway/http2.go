@@ -37,9 +37,12 @@ type http2Server struct {
 // handed is a connection in net/http's hands.
 type handed struct {
 	listener *listener
+	guest    *guest
+	raw      net.Conn // without TLS
 	info     *exchange.Conn
 	over     chan struct{}
 	idle     *time.Timer  // ends the connection while no stream is open
+	since    atomic.Int64 // when the last stream ended, Unix nanoseconds; 0 while there is one, -1 once ended for being idle
 	streams  atomic.Int64 // being served
 	handlers sync.WaitGroup
 	ending   atomic.Bool // the next response is the last
@@ -95,8 +98,11 @@ func (s *http2Server) changed(c net.Conn, state http.ConnState) {
 	h := v.(*handed)
 	switch state {
 	case http.StateActive:
+		h.since.Store(0)
 		h.idle.Stop()
-	case http.StateIdle:
+	case http.StateIdle: // for the first time when the preface was read
+		h.since.Store(time.Now().UnixNano())
+		h.listener.crowd.move(h.guest, h)
 		h.idle.Reset(h.listener.spec.Load().Limits.IdleTimeout)
 	case http.StateClosed:
 		h.idle.Stop()
@@ -105,14 +111,30 @@ func (s *http2Server) changed(c net.Conn, state http.ConnState) {
 	}
 }
 
+// Idle implements stage.
+func (h *handed) Idle() (time.Duration, bool) {
+	since := h.since.Load()
+	return time.Duration(time.Now().UnixNano() - since), since > 0
+}
+
+// EndIdle implements stage. No word of TLS says goodbye: that could block.
+func (h *handed) EndIdle() bool {
+	since := h.since.Load()
+	if since <= 0 || !h.since.CompareAndSwap(since, -1) {
+		return false
+	}
+	h.raw.Close()
+	return true
+}
+
 // serve hands a connection to net/http and returns when it is over.
-func (s *http2Server) serve(l *listener, c *tls.Conn, spec *snapshot.Listener, info *exchange.Conn) {
+func (s *http2Server) serve(l *listener, c *tls.Conn, guest *guest, spec *snapshot.Listener, info *exchange.Conn) {
 	if !s.enter() {
 		c.Close()
 		return
 	}
 	defer s.serving.Done()
-	h := &handed{listener: l, info: info, over: make(chan struct{})}
+	h := &handed{listener: l, guest: guest, raw: c.NetConn(), info: info, over: make(chan struct{})}
 	h.idle = time.AfterFunc(l.spec.Load().Limits.HeaderTimeout, func() { c.Close() })
 	s.infos.Store(c, h)
 	if l.isOver(spec) { // end did not see this one

@@ -27,6 +27,8 @@ type listener struct {
 	spec atomic.Pointer[snapshot.Listener]
 	open atomic.Int64
 
+	crowd crowd // those that are open
+
 	doubted    atomic.Int64 // when the log last heard of a client without a good certificate; Unix nanoseconds
 	complained atomic.Int64 // when the log last heard of a bad PROXY header; Unix nanoseconds
 
@@ -34,7 +36,9 @@ type listener struct {
 	engine  *http1.Server   // for connections accepted from now on
 	old     []*http1.Server // with the limits of earlier configurations
 	stopped bool
-	room    *sync.Cond // open fell
+	empty   *sync.Cond // open fell
+
+	stopping chan struct{} // closed with stopped
 }
 
 // bind opens the socket of spec.
@@ -47,8 +51,8 @@ func bind(g *Gateway, spec *snapshot.Listener) (*listener, error) {
 		}
 		return nil, fmt.Errorf("listener %s: cannot listen on %s: %w", spec.Name, spec.Address, err)
 	}
-	l := &listener{g: g, ln: ln}
-	l.room = sync.NewCond(&l.mu)
+	l := &listener{g: g, ln: ln, stopping: make(chan struct{})}
+	l.empty = sync.NewCond(&l.mu)
 	return l, nil
 }
 
@@ -69,53 +73,55 @@ func (l *listener) apply(spec *snapshot.Listener) {
 		l.old = append(l.old, l.engine)
 	}
 	l.engine = http1.NewServer(l.g, spec.Limits)
-	l.room.Broadcast()
 }
 
 // accept runs until the listener is stopped.
 func (l *listener) accept() {
 	for {
-		if !l.waitForRoom() {
-			return
-		}
 		c, err := l.ln.Accept()
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
+			if errors.Is(err, net.ErrClosed) || !l.acceptFailed(err) {
 				return
 			}
-			// Out of descriptors or memory: taking a breath beats spinning.
-			l.g.Log.Error("accept failed", "listener", l.spec.Load().Name, "error", err)
-			time.Sleep(50 * time.Millisecond)
 			continue
 		}
+		if !l.makeRoom() {
+			c.Close()
+			return
+		}
 		l.open.Add(1)
+		l.g.door.open.Add(1)
 		go l.serve(c.(*net.TCPConn))
 	}
 }
 
-// waitForRoom returns when another connection may be accepted: above the
-// limit they wait in the system's queue. It returns false once stopped.
-func (l *listener) waitForRoom() bool {
+func (l *listener) isStopped() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for !l.stopped && l.open.Load() >= int64(l.spec.Load().Connections) {
-		l.room.Wait()
-	}
-	return !l.stopped
+	return l.stopped
 }
 
 func (l *listener) serve(tcp *net.TCPConn) {
+	guest := l.crowd.enter(tcp)
 	defer func() {
 		// A bug outside of an exchange costs this connection, not the others.
 		if p := recover(); p != nil {
 			tcp.Close()
 			l.g.Log.Error("panic while serving a connection", telemetry.FieldPanic, fmt.Sprint(p), telemetry.FieldStack, string(debug.Stack()))
 		}
+		if guest != nil {
+			l.crowd.leave(guest)
+		}
 		l.mu.Lock()
 		l.open.Add(-1)
-		l.room.Broadcast()
+		l.empty.Broadcast()
 		l.mu.Unlock()
+		l.g.door.gone()
 	}()
+	if guest == nil { // stopped meanwhile
+		tcp.Close()
+		return
+	}
 	spec := l.spec.Load()
 	info := &exchange.Conn{
 		Listener: spec.Name, Proto: "HTTP/1.1", Exposed: spec.Exposed, Redirect: spec.Redirect, AsksCert: spec.AsksCert,
@@ -123,7 +129,7 @@ func (l *listener) serve(tcp *net.TCPConn) {
 		Local: tcp.LocalAddr().(*net.TCPAddr).AddrPort(),
 	}
 	info.Peer = netip.AddrPortFrom(info.Peer.Addr().Unmap(), info.Peer.Port())
-	if !l.introduced(tcp, spec, info) {
+	if !l.introduced(tcp, spec, info) || !l.claim(guest, spec, info) {
 		tcp.Close()
 		return
 	}
@@ -131,7 +137,7 @@ func (l *listener) serve(tcp *net.TCPConn) {
 		info.Front = spec.Front
 	}
 	if spec.TLS == nil {
-		l.serveHTTP1(tcp, spec, info)
+		l.serveHTTP1(tcp, guest, spec, info)
 		return
 	}
 	c := l.handshake(tcp, spec, info)
@@ -140,16 +146,16 @@ func (l *listener) serve(tcp *net.TCPConn) {
 	}
 	if info.TLS.NegotiatedProtocol == "h2" {
 		info.Proto = "HTTP/2.0"
-		l.g.h2.serve(l, c, spec, info)
+		l.g.h2.serve(l, c, guest, spec, info)
 		return
 	}
-	l.serveHTTP1(c, spec, info)
+	l.serveHTTP1(c, guest, spec, info)
 }
 
 // introduced reads the PROXY header of a peer that must send one, and reports
 // whether the connection can go on.
 func (l *listener) introduced(tcp *net.TCPConn, spec *snapshot.Listener, info *exchange.Conn) bool {
-	if !slices.ContainsFunc(spec.Introducers, func(p netip.Prefix) bool { return p.Contains(info.Peer.Addr()) }) {
+	if !introduces(spec, info.Peer.Addr()) {
 		return true
 	}
 	tcp.SetDeadline(time.Now().Add(proxyTimeout))
@@ -172,15 +178,16 @@ func (l *listener) introduced(tcp *net.TCPConn, spec *snapshot.Listener, info *e
 
 // serveHTTP1 serves a connection that was received under spec. If that no
 // longer holds, the connection ends; the engine of then would not take it.
-func (l *listener) serveHTTP1(c net.Conn, spec *snapshot.Listener, info *exchange.Conn) {
+func (l *listener) serveHTTP1(c net.Conn, guest *guest, spec *snapshot.Listener, info *exchange.Conn) {
 	l.mu.Lock()
 	engine, holds := l.engine, l.spec.Load().Security == spec.Security
 	l.mu.Unlock()
-	if !holds {
+	conn := engine.NewConn(c, info)
+	if !holds || !l.crowd.move(guest, conn) {
 		c.Close()
 		return
 	}
-	engine.ServeConn(c, info)
+	conn.Serve()
 }
 
 func (l *listener) engines() []*http1.Server {
@@ -196,13 +203,15 @@ func (l *listener) isOver(spec *snapshot.Listener) bool {
 	return l.stopped || l.spec.Load().Security != spec.Security
 }
 
-// stop ends accepting and lets connections end with their exchange.
+// stop ends accepting and lets connections end with their exchange. Those that
+// have not said a word of HTTP end at once. It is called once.
 func (l *listener) stop() {
 	l.mu.Lock()
 	l.stopped = true
-	l.room.Broadcast()
 	l.mu.Unlock()
+	close(l.stopping)
 	l.ln.Close()
+	l.crowd.close()
 	for _, e := range l.engines() {
 		e.Drain()
 	}
@@ -214,7 +223,7 @@ func (l *listener) idle() <-chan struct{} {
 	go func() {
 		l.mu.Lock()
 		for l.open.Load() > 0 {
-			l.room.Wait()
+			l.empty.Wait()
 		}
 		l.mu.Unlock()
 		close(done)

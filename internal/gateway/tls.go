@@ -33,9 +33,10 @@ func (l *listener) handshake(tcp net.Conn, spec *snapshot.Listener, info *exchan
 
 // doubt tells the operator of a listener that requires certificates why a
 // client was turned away, once a minute: no request will be there to be seen.
-// A client that only tries whether the port is open says nothing.
+// A client that only tries whether the port is open says nothing, nor does one
+// that we ended.
 func (l *listener) doubt(spec *snapshot.Listener, info *exchange.Conn, err error) {
-	if spec.TLS.ClientAuth < tls.RequireAnyClientCert || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+	if spec.TLS.ClientAuth < tls.RequireAnyClientCert || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) {
 		return
 	}
 	if now, last := l.g.Now().UnixNano(), l.doubted.Load(); now-last > int64(time.Minute) && l.doubted.CompareAndSwap(last, now) {

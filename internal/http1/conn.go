@@ -47,7 +47,7 @@ type serverConn struct {
 	first  bool // the first request is still to come
 	inBody bool // what src reads belongs to a request body
 
-	reading  stamp // of the wait for a head or for body bytes; odd while idle
+	reading  stamp // of the wait for a head or for body bytes; with stampIdle while idle
 	writing  stamp
 	mu       sync.Mutex
 	inFlight atomic.Int64 // since when x is served, 0 if it is not; cleared under mu
@@ -119,7 +119,7 @@ func (c *serverConn) drain() {
 
 // endIdle is drain for a connection that speaks HTTP.
 func (c *serverConn) endIdle() {
-	if v := c.reading.v.Load(); v > 0 && v&1 == 1 && c.reading.v.CompareAndSwap(v, stampExpired) {
+	if v := c.reading.v.Load(); v > stampOff && v&stampIdle != 0 && c.reading.v.CompareAndSwap(v, stampExpired) {
 		c.conn.SetReadDeadline(past)
 	}
 }
@@ -153,13 +153,13 @@ func (c *serverConn) next() bool {
 	}
 	head, err := c.src.head(c.srv.limits.HeaderSize, earlyRequest, c.armHead)
 	if err != nil {
-		if f := headFault(head, err); f != nil {
+		if f := headFault(head, err); f != nil && c.reading.v.Load() != stampEvicted {
 			c.reject(head, f)
 		}
 		return false
 	}
 	if !c.reading.off() {
-		if !c.srv.draining.Load() {
+		if !c.srv.draining.Load() && c.reading.v.Load() != stampEvicted {
 			c.reject(head, errHeadTime)
 		}
 		return false
@@ -274,14 +274,14 @@ func (c *serverConn) linger() {
 
 // armIdle begins the wait for a request.
 func (c *serverConn) armIdle() bool {
-	wait := c.srv.limits.IdleTimeout
-	if c.first {
-		wait = c.srv.limits.HeaderTimeout
-	}
 	if len(c.src.buffered()) > 0 {
 		return c.armHead() == nil
 	}
-	if !c.reading.arm(c.srv.sweeper.in(wait) | 1) {
+	deadline := c.srv.sweeper.in(c.srv.limits.IdleTimeout) &^ stampFirst
+	if c.first {
+		deadline = c.srv.sweeper.in(c.srv.limits.HeaderTimeout) | stampFirst
+	}
+	if !c.reading.arm(deadline | stampIdle) {
 		return false
 	}
 	if c.srv.draining.Load() { // Drain has looked at this connection before it was idle
@@ -298,7 +298,7 @@ func (c *serverConn) armHead() error {
 	if c.first {
 		deadline = c.reading.v.Load()
 	}
-	if deadline == stampExpired || !c.reading.arm(deadline&^1) {
+	if deadline < stampOff || !c.reading.arm(deadline&^stampIdle) {
 		return os.ErrDeadlineExceeded
 	}
 	return nil
@@ -359,7 +359,7 @@ func (c *serverConn) readBodyBytes(p []byte) (int, error) {
 		return 0, errBodyTime
 	}
 	began := clock.now()
-	if !c.reading.arm(clock.in(patience) &^ 1) {
+	if !c.reading.arm(clock.in(patience) &^ stampIdle) {
 		return 0, errBodyTime
 	}
 	n, err := c.conn.Read(p)

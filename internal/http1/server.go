@@ -28,17 +28,17 @@ func NewServer(h exchange.Handler, l Limits) *Server {
 	return &Server{handler: h, limits: l.withDefaults(), sweeper: newSweeper(nil)}
 }
 
-// ServeConn serves one connection until it is over, and owns c: a TCP
-// connection, or a *tls.Conn over one after its handshake. info describes it.
-func (s *Server) ServeConn(c net.Conn, info *exchange.Conn) {
+// ServeConn serves a connection that nobody asks whether it is idle.
+func (s *Server) ServeConn(c net.Conn, info *exchange.Conn) { s.NewConn(c, info).Serve() }
+
+func (s *Server) serve(conn *serverConn) {
 	if !s.enter() {
-		c.Close()
+		conn.conn.Close()
 		return
 	}
 	defer s.leave()
-	conn := newServerConn(s, c, info)
 	if !s.sweeper.add(conn) {
-		c.Close()
+		conn.conn.Close()
 		return
 	}
 	defer s.sweeper.remove(conn)

@@ -12,19 +12,25 @@ const tick = 100 * time.Millisecond
 
 // stamp is a deadline that one side arms and the sweeper sees to. Its zero
 // value is off. Once expired it stays so: whoever finds it expired gives up
-// the connection.
+// the connection. So it is with one that was evicted: somebody else needed the
+// place.
 type stamp struct{ v atomic.Int64 }
 
 const (
 	stampOff     = 0
 	stampExpired = -1
+	stampEvicted = -2
+
+	// Bits of a deadline's nanoseconds that say what is waited for.
+	stampIdle  = 1 // a client's next request
+	stampFirst = 2 // with stampIdle: a connection's first request
 )
 
 // arm sets the deadline; it returns false if the one before has expired.
 func (s *stamp) arm(deadline int64) bool {
 	for {
 		v := s.v.Load()
-		if v == stampExpired {
+		if v < stampOff {
 			return false
 		}
 		if s.v.CompareAndSwap(v, deadline) {

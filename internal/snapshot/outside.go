@@ -36,8 +36,12 @@ func (b *build) compileListeners() {
 		if connections == 0 {
 			connections = connectionLimit()
 		}
+		share := l.Limits.ConnectionsPerAddress
+		if share == 0 {
+			share = max(leastShare, connections/2)
+		}
 		spec := &Listener{
-			Name: l.Name, Address: address, Connections: connections, Exposed: l.Plain() && !l.Address.Loopback(),
+			Name: l.Name, Address: address, Connections: connections, PerAddress: share, Exposed: l.Plain() && !l.Address.Loopback(),
 			Limits: http1.Limits{
 				HeaderSize: int(l.Limits.HeaderSize), Headers: l.Limits.Headers,
 				HeaderTimeout: l.Limits.HeaderTimeout.Std(), IdleTimeout: l.Limits.IdleTimeout.Std(),

@@ -60,6 +60,7 @@ type Listener struct {
 	Security    string         // digest of whom it trusts: connections end when it changes
 	Limits      http1.Limits
 	Connections int
+	PerAddress  int // connections of one client's address
 
 	asks string // digest of what is asked of clients; "": nothing
 	ticketing

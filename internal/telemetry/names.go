@@ -62,14 +62,17 @@ type Metric struct{ name, help string }
 // Metrics that are read from their owners; see Metrics.Gauge and
 // Metrics.Counter.
 var (
-	ActiveConnections = Metric{"warder_connections_active", "Client connections that are open."}
-	TokenCacheHits    = Metric{"warder_token_cache_hits_total", "Tokens whose verdict was in memory."}
-	TokenCacheMisses  = Metric{"warder_token_cache_misses_total", "Tokens whose signature had to be verified."}
-	AccessLogLines    = Metric{"warder_access_log_lines_total", "Lines given to the access log."}
-	BucketsForgotten  = Metric{"warder_limit_buckets_forgotten_total", "Rate-limit buckets that were dropped to make room: a flood of callers, and a limit that may have leaked."}
-	CountersUp        = Metric{"warder_counters_up", "1 while limits are counted where the configuration says, 0 while the counters' server does not answer."}
-	CountersLocal     = Metric{"warder_counters_local_decisions_total", "Decisions on limits that memory took because the counters' server did not answer."}
-	AccessLogDropped  = Metric{"warder_access_log_dropped_total", "Lines the access log lost because its writer was too slow or failed."}
+	ActiveConnections  = Metric{"warder_connections_active", "Client connections that are open."}
+	EvictedConnections = Metric{"warder_connections_evicted_total", "Idle client connections that were ended to make room for others."}
+	RefusedConnections = Metric{"warder_connections_refused_total", "Client connections that were closed because their address had limits.connectionsPerAddress of them, none idle."}
+	AcceptPauses       = Metric{"warder_accept_paused_total", "Times that accepting waited: limits.connections or the limit on open files was reached and no connection was idle, or the system let none in."}
+	TokenCacheHits     = Metric{"warder_token_cache_hits_total", "Tokens whose verdict was in memory."}
+	TokenCacheMisses   = Metric{"warder_token_cache_misses_total", "Tokens whose signature had to be verified."}
+	AccessLogLines     = Metric{"warder_access_log_lines_total", "Lines given to the access log."}
+	BucketsForgotten   = Metric{"warder_limit_buckets_forgotten_total", "Rate-limit buckets that were dropped to make room: a flood of callers, and a limit that may have leaked."}
+	CountersUp         = Metric{"warder_counters_up", "1 while limits are counted where the configuration says, 0 while the counters' server does not answer."}
+	CountersLocal      = Metric{"warder_counters_local_decisions_total", "Decisions on limits that memory took because the counters' server did not answer."}
+	AccessLogDropped   = Metric{"warder_access_log_dropped_total", "Lines the access log lost because its writer was too slow or failed."}
 )
 
 // Metrics that this package measures.

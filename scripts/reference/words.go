@@ -122,7 +122,9 @@ var keyWords = map[string]words{
 	"Guard.headers":       {"Number of header fields; 1 to 1000.", ""},
 	"Guard.headerTimeout": {"For the whole head to arrive; 100ms to 1m.", ""},
 	"Guard.idleTimeout":   {"Of a kept-alive connection between requests; 100ms to 1h.", ""},
-	"Guard.connections":   {"Open connections; more wait to be accepted.", "half of the limit on open files less 500, from 100 to 20000"},
+	"Guard.connections":   {"Open connections. When there are as many, those that come take the place of idle ones, or wait.", "half of the limit on open files less 500, from 100 to 20000"},
+
+	"Guard.connectionsPerAddress": {"Of these, how many one client address may have (IPv6: one /64); more take the place of idle ones of that address, or are closed. Proxies that the listener names are not counted.", "half of `connections`, at least 100"},
 
 	"Admin.address": {"Loopback only.", ""},
 	"Admin.metrics": {"`open`: `/metrics` needs no token.", "the admin token is needed"},

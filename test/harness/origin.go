@@ -15,7 +15,8 @@ import (
 
 // Origin is a backend that trusts nobody's parser: it takes the bytes of its
 // connections apart itself, strictly, and keeps every request that was whole.
-// Everything is answered 200; a path that ends in BigPath with BigSize bytes.
+// Everything is answered 200; a path that ends in BigPath with BigSize bytes;
+// one that ends in StallPath never.
 type Origin struct {
 	URL string
 
@@ -24,7 +25,11 @@ type Origin struct {
 	torn  []string
 	open  map[net.Conn]bool
 	count int
+	peak  int
 }
+
+// StallPath is of a request that waits until its connection ends.
+const StallPath = "/stall"
 
 // BigPath and BigSize are of an answer that fills every buffer on the way.
 const (
@@ -51,6 +56,7 @@ func StartOrigin(t testing.TB) *Origin {
 			}
 			o.mu.Lock()
 			o.open[c] = true
+			o.peak = max(o.peak, len(o.open))
 			o.mu.Unlock()
 			conns.Go(func() { o.serve(c) })
 		}
@@ -96,6 +102,16 @@ func (o *Origin) Count() int {
 	return o.count
 }
 
+// Peak returns how many connections were open at the same time, at most, since
+// it was called last.
+func (o *Origin) Peak() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	peak := o.peak
+	o.peak = len(o.open)
+	return peak
+}
+
 func (o *Origin) serve(c net.Conn) {
 	defer func() {
 		c.Close()
@@ -118,7 +134,15 @@ func (o *Origin) serve(c net.Conn) {
 		if err != nil {
 			return
 		}
-		if _, err := io.WriteString(c, m.answer()); err != nil {
+		if strings.HasSuffix(m.path(), StallPath) {
+			io.Copy(io.Discard, in)
+			return
+		}
+		head, body := m.answer()
+		if _, err := io.WriteString(c, head); err != nil {
+			return
+		}
+		if _, err := io.WriteString(c, body); err != nil {
 			return
 		}
 	}
@@ -235,14 +259,19 @@ func (m *arriving) text() string {
 	return strings.Join(parts, "|") + "||" + m.body
 }
 
-func (m *arriving) answer() string {
-	body := "ok"
-	if path := strings.Split(m.line, " ")[1]; strings.HasSuffix(path, BigPath) {
+func (m *arriving) path() string { return strings.Split(m.line, " ")[1] }
+
+func (m *arriving) answer() (head, body string) {
+	body = "ok"
+	if strings.HasSuffix(m.path(), BigPath) {
 		body = bigBody
 	}
-	head := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n", len(body))
+	head = fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n", len(body))
 	if strings.HasPrefix(m.line, "HEAD ") {
-		return head
+		return head, ""
 	}
-	return head + body
+	if len(body) < 100 { // one write, one packet
+		return head + body, ""
+	}
+	return head, body
 }

@@ -8,11 +8,13 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,10 +29,28 @@ type Wire struct {
 	Roots *x509.CertPool // trust the certificate of TLS, for 127.0.0.1
 }
 
+// WireOption changes how StartWire starts the gateway.
+type WireOption func(*wireOptions)
+
+type wireOptions struct {
+	listener string
+	files    int
+}
+
+// Listeners puts words into both listeners.
+func Listeners(words string) WireOption { return func(o *wireOptions) { o.listener = ", " + words } }
+
+// OpenFiles limits the descriptors of the gateway's process.
+func OpenFiles(n int) WireOption { return func(o *wireOptions) { o.files = n } }
+
 // StartWire starts the gateway with a configuration that names neither
 // listeners nor where it is managed.
-func StartWire(t testing.TB, config string) *Wire {
+func StartWire(t testing.TB, config string, opts ...WireOption) *Wire {
 	t.Helper()
+	var o wireOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
 	program, dir := Binary(t), t.TempDir()
 	plain, secure, admin := FreePort(t), FreePort(t), FreePort(t)
 	w := &Wire{
@@ -48,13 +68,17 @@ func StartWire(t testing.TB, config string) *Wire {
 	w.Roots.AddCert(cert)
 	w.frame = fmt.Sprintf(`
 listeners:
-  - { address: "%s" }
-  - { address: "%s", tls: { certificates: [{ certFile: cert.pem, keyFile: key.pem }] } }
+  - { address: "%s"%s }
+  - { address: "%s", tls: { certificates: [{ certFile: cert.pem, keyFile: key.pem }] }%s }
 admin: { address: "127.0.0.1:%d" }
 drain: { delay: 0s, limit: 10s }
-`, w.Plain, w.TLS, admin)
+`, w.Plain, o.listener, w.TLS, o.listener, admin)
 	w.Write(t, config)
-	w.Process = start(t, dir, program, "run", "-c", w.Config, "--state", w.State)
+	args := []string{program, "run", "-c", w.Config, "--state", w.State}
+	if o.files > 0 {
+		args = append([]string{"/bin/sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, o.files)}, args...)
+	}
+	w.Process = start(t, dir, args[0], args[1:]...)
 	listening(t, w.Process, admin)
 	Eventually(t, "the gateway is ready", func() bool { return w.Status(t, w.Admin+"/readyz") == http.StatusOK })
 	return w
@@ -118,4 +142,39 @@ func (p *Process) Resident() (int64, error) {
 		return 0, err
 	}
 	return resident * int64(os.Getpagesize()), nil
+}
+
+// Counter returns the value of a metric without labels.
+func (g *Gateway) Counter(t testing.TB, name string) float64 {
+	t.Helper()
+	token, err := os.ReadFile(filepath.Join(g.State, "admin.token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequest("GET", g.Admin+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	c := http.Client{Timeout: Patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("metrics: %s, %v", res.Status, err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("there is no metric %s", name)
+	return 0
 }

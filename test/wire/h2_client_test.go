@@ -19,7 +19,7 @@ import (
 // Types and flags of frames (RFC 9113 section 6).
 const (
 	frameData, frameHeaders, frameReset, frameSettings, framePing      = 0, 1, 3, 4, 6
-	frameGoAway, frameWindow, frameContinuation                        = 7, 8, 9
+	framePriority, frameGoAway, frameWindow, frameContinuation         = 2, 7, 8, 9
 	endStream, ack, endHeaders                                    byte = 1, 1, 4
 	settingInitialWindow                                               = 4
 )

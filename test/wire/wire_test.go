@@ -4,6 +4,7 @@ package wire
 
 import (
 	"bufio"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -111,8 +112,9 @@ func startSteady(t *testing.T, g *harness.Wire) *steady {
 	s := &steady{stop: sync.OnceFunc(func() { close(stop) })}
 	t.Cleanup(func() { s.stop(); s.over.Wait() })
 	client := &http.Client{Timeout: harness.Patience, Transport: &http.Transport{}}
-	ask := func() {
-		res, err := client.Get(g.URL + "/open/steady")
+	fresh := &http.Client{Timeout: harness.Patience, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: g.Roots}}}
+	ask := func(client *http.Client, url string) {
+		res, err := client.Get(url + "/open/steady")
 		text := ""
 		switch {
 		case err != nil:
@@ -130,7 +132,7 @@ func startSteady(t *testing.T, g *harness.Wire) *steady {
 		}
 		s.done.Add(1)
 	}
-	ask()
+	ask(client, g.URL)
 	s.base, _ = g.Resident() // where the system does not tell, memory is not judged
 	s.over.Go(func() {
 		tick := time.NewTicker(2 * time.Millisecond)
@@ -142,7 +144,14 @@ func startSteady(t *testing.T, g *harness.Wire) *steady {
 				return
 			case <-tick.C:
 			}
-			ask()
+			switch n % 20 { // most requests over the connection it has, some over a new one
+			case 5:
+				ask(fresh, g.URL)
+			case 15:
+				ask(fresh, "https://"+g.TLS)
+			default:
+				ask(client, g.URL)
+			}
 			if n%10 == 0 {
 				held, _ := g.Resident()
 				s.peak.Store(max(s.peak.Load(), held))
