@@ -28,6 +28,7 @@ import (
 	"github.com/warder-gateway/warder/internal/policy"
 	"github.com/warder-gateway/warder/internal/secret"
 	"github.com/warder-gateway/warder/internal/snapshot"
+	"github.com/warder-gateway/warder/internal/store"
 	"github.com/warder-gateway/warder/internal/telemetry"
 )
 
@@ -73,6 +74,8 @@ type app struct {
 	gateway  *gateway.Gateway
 	control  *control.Control
 	state    *State
+	store    atomic.Pointer[store.Store] // nil before the first load
+	address  secret.Value                // of the store
 	digest   [32]byte
 
 	ready  atomic.Bool
@@ -118,7 +121,7 @@ func start(o Options) (_ *app, err error) {
 		}
 	}()
 	compiler := NewCompiler(a.metrics, a.verdicts, a.counters, a.log, a.state)
-	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareAdmin, a.prepareLog, a.prepareGateway)
+	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareStore, a.prepareAdmin, a.prepareLog, a.prepareGateway)
 	a.observe()
 	if err = a.control.Load(); err != nil {
 		return nil, err
@@ -224,6 +227,11 @@ func (a *app) closeAll() {
 	if err := a.records.Close(); err != nil {
 		a.log.Error("the end of the access log was lost", "error", err)
 	}
+	if s := a.store.Load(); s != nil {
+		if err := s.Close(); err != nil {
+			a.log.Error("the store did not close cleanly", "error", err)
+		}
+	}
 }
 
 // prepareGateway binds listeners.
@@ -307,12 +315,17 @@ func healthAddress(doc *config.Document) string {
 	return string(doc.Health.Address)
 }
 
-// isReady says why the gateway should get no traffic; nil if it should.
-func (a *app) isReady() error {
-	if !a.ready.Load() {
-		return errors.New("not ready")
+// isReady says whether the gateway should get traffic. A store that is down
+// takes no gateway out of service: all have the same one, and what is in
+// memory goes on.
+func (a *app) isReady() (word string, ok bool) {
+	switch {
+	case !a.ready.Load():
+		return "not ready", false
+	case a.store.Load().Status().Err != nil:
+		return "degraded", true
 	}
-	return nil
+	return "ready", true
 }
 
 // surface is an HTTP server of our own on one address.
