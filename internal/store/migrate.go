@@ -53,10 +53,13 @@ func migrate(ctx context.Context, tx *sql.Tx, dialect func(string) string) error
 		}
 	}
 	if have == 0 {
-		_, err = tx.ExecContext(ctx, `INSERT INTO warder_head (one, store, seq, forgotten) VALUES (1, $1, 0, 0)`, rand.Text())
+		_, err = tx.ExecContext(ctx, `INSERT INTO warder_head (one, store, seq, forgotten) VALUES (1, $1, 0, 0)`, newName())
 	}
 	return err
 }
+
+// newName returns a name that no other store has.
+func newName() string { return rand.Text() }
 
 func schemaOf(ctx context.Context, tx *sql.Tx) (version int, err error) {
 	err = tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(version), 0) FROM warder_schema`).Scan(&version)

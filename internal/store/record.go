@@ -189,7 +189,8 @@ func (w *Write) apply(ctx context.Context, tx *sql.Tx, seq uint64, now int64) er
 	if _, err := tx.ExecContext(ctx, `DELETE FROM warder_graves WHERE kind = $1 AND id = $2`, string(w.Kind), []byte(w.ID)); err != nil {
 		return err
 	}
-	return insert(ctx, tx, w.Record, seq)
+	_, err := tx.ExecContext(ctx, insertRecord, w.values(seq)...)
+	return err
 }
 
 // freeAlias refuses an alias that another record has. One that has expired
@@ -220,11 +221,12 @@ func bury(ctx context.Context, tx *sql.Tx, seq uint64, kind Kind, id string) err
 	return err
 }
 
-func insert(ctx context.Context, tx *sql.Tx, r Record, seq uint64) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO warder_records (kind, id, seq, alias, owner, expires, body) VALUES ($1, $2, $3, $4, $5, $6, $7)
-		ON CONFLICT (kind, id) DO UPDATE SET seq = excluded.seq, alias = excluded.alias, owner = excluded.owner, expires = excluded.expires, body = excluded.body`,
-		string(r.Kind), []byte(r.ID), seq, name(r.Alias), name(r.Owner), moment(r.Expires), append([]byte{}, r.Body...))
-	return err
+// insertRecord takes the values of a Record.
+const insertRecord = `INSERT INTO warder_records (kind, id, seq, alias, owner, expires, body) VALUES ($1, $2, $3, $4, $5, $6, $7)
+	ON CONFLICT (kind, id) DO UPDATE SET seq = excluded.seq, alias = excluded.alias, owner = excluded.owner, expires = excluded.expires, body = excluded.body`
+
+func (r *Record) values(seq uint64) []any {
+	return []any{string(r.Kind), []byte(r.ID), seq, name(r.Alias), name(r.Owner), moment(r.Expires), append([]byte{}, r.Body...)}
 }
 
 // name returns what is stored for an alias or an owner.
@@ -234,6 +236,8 @@ func name(s string) any {
 	}
 	return []byte(s)
 }
+
+func milli(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
 func moment(t time.Time) any {
 	if t.IsZero() {
@@ -271,8 +275,11 @@ func scan(rows *sql.Rows, each func(Record) error) error {
 			last = Kind(kind)
 		}
 		r.Kind, r.ID, r.Alias, r.Owner, r.Body = last, string(id), string(alias), string(owner), body
+		if len(body) == 0 {
+			r.Body = []byte{} // one engine says nil
+		}
 		if expires.Valid {
-			r.Expires = time.UnixMilli(expires.Int64).UTC()
+			r.Expires = milli(expires.Int64)
 		}
 		if err := each(r); err != nil {
 			return err

@@ -45,13 +45,20 @@ type unavailable struct{ engine, text string }
 func (e *unavailable) Error() string        { return "store (" + e.engine + "): " + e.text }
 func (e *unavailable) Is(target error) bool { return target == ErrUnavailable }
 
+// foreign is an error that is not the database's: of a callback, a reader, a
+// writer. It is returned to the caller as it was.
+type foreign struct{ error }
+
 // judge turns what a driver says into an error of this package, and takes note
 // of whether the database works. ctx is the caller's.
 func (s *Store) judge(ctx context.Context, err error, writes bool) error {
+	var theirs foreign
 	switch {
 	case err == nil:
 		s.works(writes)
 		return nil
+	case errors.As(err, &theirs):
+		return theirs.error
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrExists), errors.Is(err, ErrConflict), errors.Is(err, ErrInvalid), errors.Is(err, ErrGone):
 		s.works(reading)
 		return err

@@ -259,7 +259,6 @@ func after(prefix string) string {
 // There is no limit of time but ctx's. An error of each ends the stream and is
 // returned as it is.
 func (s *Store) Stream(ctx context.Context, each func(Record) error, kinds ...Kind) (m Mark, err error) {
-	var own error
 	err = s.long(ctx, reading, func(ctx context.Context) error {
 		return s.engine.view(ctx, func(tx *sql.Tx) (err error) {
 			if m, _, err = head(ctx, tx); err != nil {
@@ -272,8 +271,10 @@ func (s *Store) Stream(ctx context.Context, each func(Record) error, kinds ...Ki
 					return err
 				}
 				if err := scan(rows, func(r Record) error {
-					own = each(r)
-					return own
+					if err := each(r); err != nil {
+						return foreign{err}
+					}
+					return nil
 				}); err != nil {
 					return err
 				}
@@ -281,9 +282,6 @@ func (s *Store) Stream(ctx context.Context, each func(Record) error, kinds ...Ki
 			return nil
 		})
 	})
-	if own != nil {
-		err = own
-	}
 	if err != nil {
 		return Mark{}, err
 	}

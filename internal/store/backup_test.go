@@ -1,0 +1,135 @@
+package store_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/secret"
+	"github.com/warder-gateway/warder/internal/store"
+	"github.com/warder-gateway/warder/internal/store/storetest"
+)
+
+func sample(t testing.TB, s *store.Store, expires time.Time) {
+	t.Helper()
+	commit(t, s, store.Put(key("gone", "", "")))
+	commit(t, s, store.Delete("key", "gone", 0))
+	for i := range 5 {
+		r := key(fmt.Sprintf("\xff%d", i), fmt.Sprintf("\x00%d", i), strings.Repeat("\x00x", i))
+		r.Expires = expires
+		commit(t, s, store.Put(r), store.Put(store.Record{Kind: "plan", ID: fmt.Sprint(i)}))
+	}
+}
+
+func TestABackupOfOneEngineRestoresIntoTheOther(t *testing.T) {
+	onBoth(t, func(t *testing.T, p place) {
+		other := p
+		other.folder = t.TempDir()
+		if p.address == store.DefaultAddress {
+			other.address = storetest.Postgres(t)
+		} else {
+			other.address = store.DefaultAddress
+		}
+		from, to := p.open(t), other.open(t)
+		sample(t, from, p.now().Add(time.Hour))
+		var backup, again bytes.Buffer
+		n, err := from.Backup(t.Context(), &backup)
+		wants(t, err, nil)
+		same(t, n, uint64(10))
+
+		var follower copyOf
+		empty := follower.load(t, to, "key")
+		n, err = to.Restore(t.Context(), bytes.NewReader(backup.Bytes()))
+		wants(t, err, nil)
+		same(t, n, uint64(10))
+		wants(t, to.Follow(t.Context(), empty, follower.apply, "key"), store.ErrGone)
+
+		var was, is copyOf
+		was.load(t, from, "key", "plan")
+		is.load(t, to, "key", "plan")
+		same(t, is.records, was.records)
+		report, err := to.Check(t.Context())
+		wants(t, err, nil)
+		same(t, report.Problems, []string{})
+		if v := commit(t, to, store.Put(key("later", "", ""))); v <= report.Changes {
+			t.Errorf("version %d after %d", v, report.Changes)
+		}
+
+		_, err = to.Restore(t.Context(), bytes.NewReader(backup.Bytes()))
+		wants(t, err, store.ErrNotEmpty)
+		_, err = from.Backup(t.Context(), &again)
+		wants(t, err, nil)
+		same(t, again.String(), backup.String())
+	})
+}
+
+func TestADamagedBackupRestoresNothing(t *testing.T) {
+	t.Parallel()
+	from := storetest.SQLite(t)
+	sample(t, from, time.Time{})
+	var backup bytes.Buffer
+	_, err := from.Backup(t.Context(), &backup)
+	wants(t, err, nil)
+	whole := backup.String()
+	lines := strings.SplitAfter(whole, "\n")
+	cases := map[string]string{
+		"nothing":              "",
+		"another file":         "hello\n",
+		"another format":       strings.Replace(whole, "warder-store", "warder-stare", 1),
+		"a later format":       strings.Replace(whole, `"version":1`, `"version":2`, 1),
+		"a byte changed":       strings.Replace(whole, `"plan"`, `"plam"`, 1),
+		"a line less":          strings.Join(append(append([]string{}, lines[:3]...), lines[4:]...), ""),
+		"a line twice":         strings.Join(append(append([]string{}, lines[:3]...), lines[2:]...), ""),
+		"lines swapped":        strings.Join(append([]string{lines[0], lines[2], lines[1]}, lines[3:]...), ""),
+		"no end":               strings.Join(lines[:len(lines)-2], ""),
+		"more after the end":   whole + lines[1],
+		"junk after the end":   whole + "x",
+		"an endless line":      lines[0] + strings.Repeat("x", 4<<20),
+		"a cut in the end":     whole[:len(whole)-1],
+		"a record of nobody":   lines[0] + "{}\n",
+		"a version to come":    lines[0] + strings.Replace(lines[1], `"version":`, `"version":99`, 1),
+		"a version of nothing": lines[0] + `{"kind":"key","id":"YQ==","body":""}` + "\n",
+	}
+	for n := range len(whole) / 97 {
+		cases[fmt.Sprintf("cut at %d", n*97)] = whole[:n*97]
+	}
+	to := storetest.SQLite(t)
+	for name, text := range cases {
+		if n, err := to.Restore(t.Context(), strings.NewReader(text)); err == nil || n != 0 {
+			t.Errorf("%s: %d records, %v", name, n, err)
+		} else if !strings.Contains(err.Error(), "line ") {
+			t.Errorf("%s: it does not say where: %v", name, err)
+		}
+	}
+	n, err := to.Restore(t.Context(), strings.NewReader(whole))
+	wants(t, err, nil)
+	same(t, n, uint64(10))
+}
+
+func FuzzRestore(f *testing.F) {
+	from := storetest.SQLite(f)
+	sample(f, from, time.Time{})
+	var backup bytes.Buffer
+	if _, err := from.Backup(f.Context(), &backup); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(backup.Bytes())
+	f.Add([]byte("{}\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := store.Open(t.Context(), store.Config{Address: secret.New([]byte(store.DefaultAddress)), Folder: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		n, err := s.Restore(t.Context(), bytes.NewReader(b))
+		report, cerr := s.Check(t.Context())
+		if cerr != nil || len(report.Problems) > 0 {
+			t.Fatal(cerr, report)
+		}
+		if err != nil && (n != 0 || len(report.Records) > 0) {
+			t.Fatalf("refused, and yet there are %v", report.Records)
+		}
+	})
+}
