@@ -28,6 +28,7 @@ import (
 	"github.com/warder-gateway/warder/internal/policy"
 	"github.com/warder-gateway/warder/internal/secret"
 	"github.com/warder-gateway/warder/internal/snapshot"
+	"github.com/warder-gateway/warder/internal/store"
 	"github.com/warder-gateway/warder/internal/telemetry"
 )
 
@@ -73,6 +74,8 @@ type app struct {
 	gateway  *gateway.Gateway
 	control  *control.Control
 	state    *State
+	store    atomic.Pointer[store.Store] // nil before the first load
+	address  secret.Value                // of the store
 	digest   [32]byte
 
 	ready  atomic.Bool
@@ -118,7 +121,7 @@ func start(o Options) (_ *app, err error) {
 		}
 	}()
 	compiler := NewCompiler(a.metrics, a.verdicts, a.counters, a.log, a.state)
-	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareAdmin, a.prepareLog, a.prepareGateway)
+	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareStore, a.prepareAdmin, a.prepareLog, a.prepareGateway)
 	a.observe()
 	if err = a.control.Load(); err != nil {
 		return nil, err
@@ -224,6 +227,11 @@ func (a *app) closeAll() {
 	if err := a.records.Close(); err != nil {
 		a.log.Error("the end of the access log was lost", "error", err)
 	}
+	if s := a.store.Load(); s != nil {
+		if err := s.Close(); err != nil {
+			a.log.Error("the store did not close cleanly", "error", err)
+		}
+	}
 }
 
 // prepareGateway binds listeners.
@@ -311,6 +319,9 @@ func healthAddress(doc *config.Document) string {
 func (a *app) isReady() error {
 	if !a.ready.Load() {
 		return errors.New("not ready")
+	}
+	if s := a.store.Load(); s.Status().Err != nil {
+		return errors.New("store down")
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/warder-gateway/warder/internal/control"
 	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/policy"
+	"github.com/warder-gateway/warder/internal/snapshot"
 	"github.com/warder-gateway/warder/internal/telemetry"
 )
 
@@ -38,8 +39,7 @@ func (c Complaint) String() string { return c.line }
 // Check takes a configuration file down the road that run takes, as far as it
 // goes without starting anything. An error says that it could not be read.
 func Check(path string) (*CheckReport, error) {
-	compiler := NewCompiler(telemetry.NewMetrics("check", codes()), nil, counters.NewMemory(1), slog.New(slog.DiscardHandler), nil)
-	snap, doc, err := control.Compile(path, compiler)
+	snap, doc, err := compile(path)
 	var problems config.Problems
 	switch {
 	case errors.As(err, &problems):
@@ -56,6 +56,21 @@ func Check(path string) (*CheckReport, error) {
 		Problems: []Complaint{}, Config: snap.Config, Routes: len(doc.Flatten()), Issuers: len(doc.Issuers),
 		Upstreams: len(doc.Upstreams), Consumers: len(doc.Consumers),
 	}, nil
+}
+
+// compile takes a configuration file as far as a snapshot and starts nothing.
+// The caller holds the snapshot's loan.
+func compile(path string) (*snapshot.Snapshot, *config.Document, error) {
+	compiler := NewCompiler(telemetry.NewMetrics("check", codes()), nil, counters.NewMemory(1), slog.New(slog.DiscardHandler), nil)
+	snap, doc, err := control.Compile(path, compiler)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := checkStore(doc); err != nil {
+		snap.Release()
+		return nil, nil, err
+	}
+	return snap, doc, nil
 }
 
 // Schema returns the JSON Schema of what this build accepts.

@@ -34,6 +34,12 @@ func (a *app) observe() {
 		}
 		return 1
 	})
+	m.Gauge(telemetry.StoreUp, func() float64 {
+		if s := a.store.Load(); s != nil && s.Status().Err == nil {
+			return 1
+		}
+		return 0
+	})
 	m.Counter(telemetry.CountersLocal, func() float64 {
 		if r := a.remoteCounters(); r != nil {
 			return float64(r.Local())

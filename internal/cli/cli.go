@@ -34,6 +34,7 @@ type root struct {
 	Check      checkCmd      `cmd:"" help:"Check a configuration file without starting anything."`
 	Explain    explainCmd    `cmd:"" help:"Explain why a request was let in or turned away."`
 	Key        keyCmd        `cmd:"" help:"Make API keys, and hash them for the configuration."`
+	Store      storeCmd      `cmd:"" help:"Back up, restore and check the store."`
 	Rotate     rotateCmd     `cmd:"" help:"Rotate what Warder seals with."`
 	Schema     schemaCmd     `cmd:"" help:"Print the JSON Schema of the configuration, for editors."`
 	Version    versionCmd    `cmd:"" help:"Print the version and what is built in."`

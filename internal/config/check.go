@@ -95,10 +95,11 @@ func (c *checker) guard(g *Guard, path string) {
 	}
 }
 
-// addresses fills in and judges where we listen. It runs again after Resolve,
-// for the addresses that were references.
+// addresses fills in and judges where we listen and where the store is. It
+// runs again after Resolve, for the addresses that were references.
 func (c *checker) addresses() {
 	doc := c.doc
+	c.store(string(doc.Store.Reveal()))
 	if len(doc.Listeners) == 0 {
 		if doc.root.written("listeners") {
 			c.complain("listeners", "there is no listener", "remove the key for the default, 127.0.0.1:8080")
@@ -379,4 +380,15 @@ func (c *checker) timeout(t *Timeout, path string) {
 	if t != nil && t.Connect == scalar.Unlimited {
 		c.complain(under(path, "connect"), "connecting cannot be unlimited", "write a duration such as 2s")
 	}
+}
+
+// store judges where the store is, and does not repeat it: there may be a
+// password in it. What follows the scheme is judged by who opens it.
+func (c *checker) store(address string) {
+	for _, scheme := range []string{"sqlite:", "postgres://", "postgresql://"} {
+		if rest, ok := strings.CutPrefix(address, scheme); ok && rest != "" {
+			return
+		}
+	}
+	c.complain("store", "this is no address of a store", "write sqlite:state.db, or postgres://USER:PASSWORD@HOST/DATABASE")
 }

@@ -30,8 +30,9 @@ type Document struct {
 	APIs     Named[API] `json:"apis"`
 	Routes   []Route    `json:"routes"`
 
-	Log       Log       `json:"log"`
-	Freshness Freshness `json:"freshness"`
+	Store     secret.Value `json:"store"` // sqlite:FILE in the state folder, or postgres://…
+	Log       Log          `json:"log"`
+	Freshness Freshness    `json:"freshness"`
 
 	root       Node
 	digest     [sha256.Size]byte
@@ -43,6 +44,7 @@ func (d *Document) defaults() {
 	d.Version = 1
 	d.Admin.defaults()
 	d.Drain.defaults()
+	d.Store = secret.New([]byte("sqlite:state.db"))
 	d.Counters.defaults()
 	d.Log.defaults()
 	d.Freshness.defaults()

@@ -7,7 +7,7 @@ import "reflect"
 // of policies has is enforced, whatever stands here.
 var later = map[reflect.Type][]string{
 	reflect.TypeFor[Document](): {
-		"store", "plans", "shadow", "tests", "alerts", "notify",
+		"plans", "shadow", "tests", "alerts", "notify",
 		"neverBlock", "secretsDir", "source",
 	},
 	reflect.TypeFor[Listener](): {

@@ -180,7 +180,7 @@ func TestTheSchemaRefusesWhatDecodeRefuses(t *testing.T) {
 	t.Parallel()
 	s := schema(t)
 	for _, src := range []string{
-		"routs: []", "store: sqlite:x", "version: 2", "routes: {}", "routes: [{}]", "routes: [{ path: /x, auth: nobody }]",
+		"routs: []", "store: { sqlite: x }", "version: 2", "routes: {}", "routes: [{}]", "routes: [{ path: /x, auth: nobody }]",
 		"routes: [{ path: /x, auth: { basic: true } }]", "routes: [{ path: /x, waf: block }]", "issuers: { a: { audience: x } }",
 		"issuers: { a: { issuer: x, algorithms: [HS256] } }", "listeners: [{ limits: { headers: many } }]",
 		"routes: [{ path: /x, rateLimit: { burst: 5 } }]", "routes: [{ path: /x, forwardToken: 1 }]", "admin: here",

@@ -29,9 +29,9 @@ const (
 	channel   = "warder_store"
 )
 
-// openPostgres reads the address; it connects to nothing yet. Errors never
-// repeat the address, in which there is a password.
-func openPostgres(address string) (*post, error) {
+// parsePostgres reads the address. Errors never repeat it: there is a password
+// in it.
+func parsePostgres(address string) (*pgx.ConnConfig, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, errors.New("the postgres:// address is no URL; characters such as @ / : # in a password are written as %40 %2F %3A %23")
@@ -67,11 +67,16 @@ func openPostgres(address string) (*post, error) {
 			config.RuntimeParams[key] = value
 		}
 	}
+	return config, nil
+}
+
+// openPostgres connects to nothing yet.
+func openPostgres(config *pgx.ConnConfig) *post {
 	e := &post{config: config, db: stdlib.OpenDB(*config, stdlib.OptionAfterConnect(durable))}
 	e.db.SetMaxOpenConns(10)
 	e.db.SetMaxIdleConns(4)
 	e.db.SetConnMaxIdleTime(5 * time.Minute)
-	return e, nil
+	return e
 }
 
 // durable sees to it that an acknowledged write is on disk, whatever the

@@ -30,7 +30,7 @@ type lite struct {
 const application = 0x57726472
 
 // openSQLite opens the file, and makes it if there is none.
-func openSQLite(ctx context.Context, path string) (*lite, error) {
+func openSQLite(path string) (*lite, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -42,9 +42,9 @@ func openSQLite(ctx context.Context, path string) (*lite, error) {
 	if e.file, err = ownFile(path); err != nil {
 		return nil, err
 	}
-	e.w = sql.OpenDB(liteConnector{e.dsn("_txlock=immediate")})
+	e.w = sql.OpenDB(liteConnector{e.dsn() + lasting + "&_txlock=immediate"})
 	e.w.SetMaxOpenConns(1)
-	e.r = sql.OpenDB(liteConnector{e.dsn("_pragma=query_only(1)")})
+	e.r = sql.OpenDB(liteConnector{e.dsn() + lasting + "&_pragma=query_only(1)"})
 	e.r.SetMaxOpenConns(8)
 	e.r.SetMaxIdleConns(4)
 	return e, nil
@@ -86,19 +86,25 @@ func (c liteConnector) Connect(context.Context) (sqldriver.Conn, error) {
 
 func (c liteConnector) Driver() sqldriver.Driver { return &driver.Driver{} }
 
-func (e *lite) dsn(more string) string {
-	// mode=rw: a file that is gone is not silently made anew. synchronous FULL:
-	// what was acknowledged survives the loss of power.
-	return (&url.URL{Scheme: "file", Path: e.path}).String() + "?mode=rw&" + more +
-		fmt.Sprintf("&_pragma=busy_timeout(%d)", (patience-time.Second).Milliseconds()) +
-		"&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=trusted_schema(0)&_pragma=cell_size_check(1)&_pragma=journal_size_limit(67108864)"
+// dsn names the file and nothing more: mode=rw, so that a file that is gone is
+// not silently made anew, and a wait for locks.
+func (e *lite) dsn() string {
+	return (&url.URL{Scheme: "file", Path: e.path}).String() +
+		fmt.Sprintf("?mode=rw&_pragma=busy_timeout(%d)&_pragma=trusted_schema(0)&_pragma=cell_size_check(1)", (patience-time.Second).Milliseconds())
 }
+
+// lasting keeps a log beside the file, and a commit returns when that is on
+// disk: what was acknowledged survives the loss of power.
+const lasting = "&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=journal_size_limit(67108864)"
 
 func (e *lite) name() string    { return engineSQLite }
 func (e *lite) reader() *sql.DB { return e.r }
 func (e *lite) close() error    { return errors.Join(e.r.Close(), e.w.Close()) }
 
 func (e *lite) write(ctx context.Context, f func(*sql.Tx) error) error {
+	if err := e.same(); err != nil {
+		return err // what is written to a file without a name is lost
+	}
 	return transact(ctx, e.w, nil, f)
 }
 
@@ -111,7 +117,23 @@ func (e *lite) announce(context.Context, *sql.Tx) error { return nil } // listen
 var errForeign = errors.New("the file is a database of another program")
 
 func (e *lite) migrate(ctx context.Context) error {
+	if err := e.recognise(ctx); err != nil {
+		return err
+	}
 	return e.write(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA application_id = %d`, application)); err != nil {
+			return err
+		}
+		return migrate(ctx, tx, func(s string) string { return s })
+	})
+}
+
+// recognise refuses a database that is not ours, before anything in it is
+// changed: a connection that turns the log on would.
+func (e *lite) recognise(ctx context.Context) error {
+	db := sql.OpenDB(liteConnector{e.dsn()})
+	defer db.Close()
+	return transact(ctx, db, nil, func(tx *sql.Tx) error {
 		var id, tables int
 		if err := tx.QueryRowContext(ctx, `PRAGMA application_id`).Scan(&id); err != nil {
 			return err
@@ -122,21 +144,24 @@ func (e *lite) migrate(ctx context.Context) error {
 		if id != application && (id != 0 || tables != 0) {
 			return errForeign
 		}
-		if id == 0 {
-			if _, err := tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA application_id = %d`, application)); err != nil {
-				return err
-			}
-		}
-		return migrate(ctx, tx, func(s string) string { return s })
+		return nil
 	})
 }
 
 var errReplaced = errors.New("the file was removed or replaced while the gateway runs")
 
-func (e *lite) ping(ctx context.Context) error {
-	now, err := os.Stat(e.path)
+// same says whether the path still leads to the file that is open.
+func (e *lite) same() error {
+	now, err := os.Lstat(e.path)
 	if err != nil || !os.SameFile(now, e.file) {
 		return errReplaced
+	}
+	return nil
+}
+
+func (e *lite) ping(ctx context.Context) error {
+	if err := e.same(); err != nil {
+		return err
 	}
 	var seq uint64
 	return e.r.QueryRowContext(ctx, `SELECT seq FROM warder_head`).Scan(&seq)

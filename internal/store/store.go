@@ -26,6 +26,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/warder-gateway/warder/internal/secret"
 )
 
@@ -102,7 +104,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	e, err := newEngine(ctx, c)
+	e, err := newEngine(c)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
@@ -124,18 +126,43 @@ const (
 	enginePostgres = "PostgreSQL"
 )
 
-func newEngine(ctx context.Context, c Config) (engine, error) {
-	address := string(c.Address.Reveal())
+// place is a store's address, understood.
+type place struct {
+	file   string          // of SQLite, below the state folder
+	config *pgx.ConnConfig // of PostgreSQL
+}
+
+// Validate says what is wrong with an address, without repeating it, as far as
+// that can be told without connecting.
+func Validate(address secret.Value) error {
+	_, err := parse(string(address.Reveal()))
+	return err
+}
+
+func parse(address string) (p place, err error) {
 	file, isFile := strings.CutPrefix(address, "sqlite:")
 	switch {
-	case isFile && (!filepath.IsLocal(file) || filepath.Base(file) == "." || strings.HasSuffix(file, "/")):
-		return nil, errors.New("sqlite: takes a path below the state folder, such as sqlite:state.db; to keep it elsewhere, move the state folder with --state")
+	case isFile && (!filepath.IsLocal(file) || filepath.Clean(file) == "." || strings.HasSuffix(file, "/")):
+		return p, errors.New("sqlite: takes a path below the state folder, such as sqlite:state.db; to keep it elsewhere, move the state folder with --state")
 	case isFile:
-		return openSQLite(ctx, filepath.Join(c.Folder, file))
+		p.file = file
+		return p, nil
 	case strings.HasPrefix(address, "postgres://"), strings.HasPrefix(address, "postgresql://"):
-		return openPostgres(address)
+		p.config, err = parsePostgres(address)
+		return p, err
 	}
-	return nil, errors.New("the address begins neither with sqlite: nor with postgres://; write sqlite:state.db or postgres://USER:PASSWORD@HOST/DATABASE")
+	return p, errors.New("this is no address of a store; write sqlite:state.db, or postgres://USER:PASSWORD@HOST/DATABASE")
+}
+
+func newEngine(c Config) (engine, error) {
+	p, err := parse(string(c.Address.Reveal()))
+	switch {
+	case err != nil:
+		return nil, err
+	case p.config != nil:
+		return openPostgres(p.config), nil
+	}
+	return openSQLite(filepath.Join(c.Folder, p.file))
 }
 
 // Close ends what the store runs in the background. Nothing is lost by not

@@ -92,6 +92,7 @@ var keyWords = map[string]words{
 	"Document.defaults":            {"What every route inherits.", ""},
 	"Document.apis":                {"Routes that belong together.", ""},
 	"Document.routes":              {"Routes that belong to no API.", ""},
+	"Document.store":               {"Where consumers, keys and all else that is made at run time is kept: `sqlite:FILE` in the state folder, for one gateway, or `postgres://USER:PASSWORD@HOST/DATABASE`, for several. A secret: references resolve in it, and it is never printed. Beyond loopback the server's certificate is verified; `?sslrootcert=FILE` names its CA, `?sslmode=disable` does without TLS. It cannot change while the gateway runs.", "`sqlite:state.db`"},
 	"Document.log":                 {"The access log.", ""},
 	"Document.freshness":           {"How old keys of issuers may be.", ""},
 

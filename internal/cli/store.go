@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/warder-gateway/warder/internal/app"
+	"github.com/warder-gateway/warder/internal/store"
+)
+
+type storeCmd struct {
+	Backup  storeBackupCmd  `cmd:"" help:"Write all that the store has to a new file. The gateway may run meanwhile."`
+	Restore storeRestoreCmd `cmd:"" help:"Put a backup into an empty store, on either engine: all of it, or nothing."`
+	Check   storeCheckCmd   `cmd:"" help:"Read everything in the store and say what is there and what is wrong."`
+}
+
+// storeFlags say which store.
+type storeFlags struct {
+	Config string `short:"c" help:"Configuration file that names the store; without one it is state.db in the state folder." placeholder:"FILE"`
+	State  string `default:"${state}" help:"State folder of the gateway." placeholder:"DIR"`
+}
+
+// with opens the store, and closes it after f.
+func (c *storeFlags) with(f func(context.Context, *store.Store) error) error {
+	ctx := context.Background()
+	s, err := app.OpenStore(ctx, c.Config, c.State)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(ctx, s), s.Close())
+}
+
+type storeBackupCmd struct {
+	File string `arg:"" help:"File to write; it must not exist."`
+	storeFlags
+}
+
+func (c *storeBackupCmd) Run(e *env) error {
+	return c.with(func(ctx context.Context, s *store.Store) error {
+		var n uint64
+		err := newFile(c.File, func(w io.Writer) (err error) {
+			n, err = s.Backup(ctx, w)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(e.out, "%s: %s. It holds what the store holds: keep it as safe.\n", c.File, count(int(n), "record"))
+		return nil
+	})
+}
+
+// newFile writes a file that only its owner may read. It appears under its
+// name when all of it is on disk, and never in the place of another.
+func newFile(path string, write func(io.Writer) error) error {
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("%s exists; a backup overwrites nothing: choose another name", path)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.part") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	err = write(f)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s exists; a backup overwrites nothing: choose another name", path)
+	} else if err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+type storeRestoreCmd struct {
+	File string `arg:"" help:"File that warder store backup wrote."`
+	storeFlags
+}
+
+func (c *storeRestoreCmd) Run(e *env) error {
+	f, err := os.Open(c.File)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return c.with(func(ctx context.Context, s *store.Store) error {
+		n, err := s.Restore(ctx, f)
+		if err != nil {
+			return fmt.Errorf("nothing was restored: %w", err)
+		}
+		fmt.Fprintf(e.out, "%s restored into %s.\n", count(int(n), "record"), s.Status().Engine)
+		return nil
+	})
+}
+
+type storeCheckCmd struct {
+	storeFlags
+	outputFlag
+}
+
+func (c *storeCheckCmd) Run(e *env) error {
+	return c.with(func(ctx context.Context, s *store.Store) error {
+		r, err := s.Check(ctx)
+		if err != nil {
+			return err
+		}
+		if c.Output == "json" {
+			if err := e.json(r); err != nil {
+				return err
+			}
+		} else {
+			printReport(e.out, r)
+		}
+		if len(r.Problems) > 0 {
+			return errNo
+		}
+		return nil
+	})
+}
+
+func printReport(w io.Writer, r *store.Report) {
+	fmt.Fprintf(w, "%s, schema %d, %s, %s remembered\n", r.Engine, r.Schema, count(int(r.Changes), "change"), count(int(r.Deleted), "deletion"))
+	for _, kind := range slices.Sorted(maps.Keys(r.Records)) {
+		fmt.Fprintf(w, "  %-12s %d\n", kind, r.Records[kind])
+	}
+	if r.Expired > 0 {
+		fmt.Fprintf(w, "  of these expired and not cleared yet: %d\n", r.Expired)
+	}
+	for _, p := range r.Problems {
+		fmt.Fprintln(w, "problem:", p)
+	}
+	if len(r.Problems) == 0 {
+		fmt.Fprintln(w, "nothing is wrong")
+	}
+}
