@@ -13,5 +13,8 @@ func TestMain(m *testing.M) {
 	if args := os.Getenv(writerVariable); args != "" {
 		writeForEver(args)
 	}
+	if folder := os.Getenv(diskVariable); folder != "" {
+		tryDisk(folder)
+	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(storetest.Exit))
 }

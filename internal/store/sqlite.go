@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	driver "modernc.org/sqlite"
 	codes "modernc.org/sqlite/lib"
 )
@@ -218,7 +219,10 @@ func (e *lite) explain(err error) (text string, down bool) {
 	case codes.SQLITE_READONLY:
 		text = "the file or its folder is read-only; let the gateway's user write to both"
 	case codes.SQLITE_CANTOPEN:
-		text = "the file cannot be opened; is its folder there, and may the gateway's user write to it?"
+		text = "the file cannot be opened; is its folder there?"
+		if err := unix.Access(filepath.Dir(e.path), unix.W_OK); err != nil {
+			text = "its folder cannot be written to: " + err.Error() + "; let the gateway's user write to it"
+		}
 	case codes.SQLITE_CORRUPT:
 		text = "the file is damaged; keep a copy, and restore a backup in its place with warder store restore"
 	case codes.SQLITE_NOTADB:
