@@ -28,8 +28,8 @@ type Config struct {
 	Address     string   // as configured; its host is one that requests may name
 	TokenDigest [32]byte // SHA-256 of the admin token
 	Metrics     http.Handler
-	MetricsOpen func() bool  // /metrics needs no token
-	Ready       func() error // nil: may be sent traffic; otherwise why not
+	MetricsOpen func() bool                   // /metrics needs no token
+	Ready       func() (word string, ok bool) // whether it may be sent traffic, and a word on it
 	Status      func() control.Status
 	Explainer   Explainer
 	Log         *slog.Logger
@@ -82,7 +82,7 @@ func Handler(cfg Config) http.Handler {
 }
 
 // Health returns the part for load balancers alone: /livez and /readyz.
-func Health(ready func() error) http.Handler {
+func Health(ready func() (word string, ok bool)) http.Handler {
 	return guard(&Config{Ready: ready, Log: slog.New(slog.DiscardHandler)}, endpoints[:2])
 }
 
@@ -229,10 +229,11 @@ func livez(_ *Config, w http.ResponseWriter, _ *http.Request) error {
 }
 
 func readyz(c *Config, w http.ResponseWriter, _ *http.Request) error {
-	if err := c.Ready(); err != nil {
-		return word(w, http.StatusServiceUnavailable, err.Error())
+	text, ok := c.Ready()
+	if !ok {
+		return word(w, http.StatusServiceUnavailable, text)
 	}
-	return word(w, http.StatusOK, "ready")
+	return word(w, http.StatusOK, text)
 }
 
 func word(w http.ResponseWriter, status int, text string) error {

@@ -51,7 +51,7 @@ func config(change ...func(*admin.Config)) admin.Config {
 		Address: "127.0.0.1:8901", TokenDigest: sha256.Sum256([]byte(token)),
 		Metrics:     http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "warder_x 1\n") }),
 		MetricsOpen: func() bool { return false },
-		Ready:       func() error { return nil },
+		Ready:       func() (string, bool) { return "ready", true },
 		Status:      func() control.Status { return control.Status{File: "warder.yaml", Error: "why"} },
 		Explainer:   &oracle{},
 		Log:         slog.New(slog.DiscardHandler),
@@ -341,8 +341,8 @@ func TestAnswers(t *testing.T) {
 
 func TestHealthIsTwoWordsAndNothingElse(t *testing.T) {
 	t.Parallel()
-	var why error
-	h := admin.Health(func() error { return why })
+	word, ok := "degraded", true
+	h := admin.Health(func() (string, bool) { return word, ok })
 	anywhere := func(r *http.Request) { withoutToken(r); r.Host = "warder.prod.example" }
 	for path, want := range map[string]string{"/livez": "200", "/readyz": "200", "/metrics": "401 credential_missing", "/v1/status": "401 credential_missing", "/": "401 credential_missing"} {
 		if got := code(do(h, call{method: "GET", path: path, change: anywhere})); got != want {
@@ -352,7 +352,10 @@ func TestHealthIsTwoWordsAndNothingElse(t *testing.T) {
 			t.Errorf("%s with some token: %s", path, got)
 		}
 	}
-	why = errors.New("not ready")
+	if w := do(h, call{method: "GET", path: "/readyz", change: anywhere}); w.Body.String() != "degraded\n" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	word, ok = "not ready", false
 	if w := do(h, call{method: "GET", path: "/readyz", change: anywhere}); w.Code != 503 || w.Body.String() != "not ready\n" {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}

@@ -315,15 +315,17 @@ func healthAddress(doc *config.Document) string {
 	return string(doc.Health.Address)
 }
 
-// isReady says why the gateway should get no traffic; nil if it should.
-func (a *app) isReady() error {
-	if !a.ready.Load() {
-		return errors.New("not ready")
+// isReady says whether the gateway should get traffic. A store that is down
+// takes no gateway out of service: all have the same one, and what is in
+// memory goes on.
+func (a *app) isReady() (word string, ok bool) {
+	switch {
+	case !a.ready.Load():
+		return "not ready", false
+	case a.store.Load().Status().Err != nil:
+		return "degraded", true
 	}
-	if s := a.store.Load(); s.Status().Err != nil {
-		return errors.New("store down")
-	}
-	return nil
+	return "ready", true
 }
 
 // surface is an HTTP server of our own on one address.

@@ -46,6 +46,7 @@ func TestConfigurationsOfThePagesAreRight(t *testing.T) {
 	certificate(t, dir, "tls/partners-ca")
 	certificate(t, dir, "tls/gw")
 	write(t, filepath.Join(dir, "keys.json"), `{"keys":[]}`)
+	write(t, filepath.Join(dir, "db.password"), "p%40ss")
 	write(t, filepath.Join(dir, "demo.secret"), strings.Repeat("s", 43))
 	checked := 0
 	for _, b := range blocks(t, "README.md", "docs/*.md") {
