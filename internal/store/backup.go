@@ -165,11 +165,8 @@ func restore(ctx context.Context, tx *sql.Tx, lines *backupReader) (records uint
 	if err != nil {
 		return 0, foreign{err}
 	}
-	statement, err := tx.PrepareContext(ctx, insertRecord)
-	if err != nil {
-		return 0, err
-	}
-	defer statement.Close()
+	statements := newScript(tx, true)
+	defer statements.close()
 	for {
 		r, err := lines.next()
 		if errors.Is(err, io.EOF) {
@@ -181,7 +178,7 @@ func restore(ctx context.Context, tx *sql.Tx, lines *backupReader) (records uint
 		if err != nil {
 			return 0, foreign{err}
 		}
-		if _, err := statement.ExecContext(ctx, r.values(r.Version)...); err != nil {
+		if err := statements.exec(ctx, insertRecord, r.values(r.Version)...); err != nil {
 			return 0, err
 		}
 	}

@@ -102,8 +102,10 @@ func (s *Store) Commit(ctx context.Context, writes ...Write) (version uint64, er
 				return err
 			}
 			now := s.now().UnixMilli()
+			statements := newScript(tx, len(writes) > few)
+			defer statements.close()
 			for i := range writes {
-				if err := writes[i].apply(ctx, tx, version, now); err != nil {
+				if err := writes[i].apply(ctx, statements, version, now); err != nil {
 					return err
 				}
 			}
@@ -159,7 +161,7 @@ func (r *Record) validate() error {
 }
 
 // apply makes the write in tx at number seq.
-func (w *Write) apply(ctx context.Context, tx *sql.Tx, seq uint64, now int64) error {
+func (w *Write) apply(ctx context.Context, tx *script, seq uint64, now int64) error {
 	if w.act != actPut {
 		have, err := versionOf(ctx, tx, w.Kind, w.ID, now)
 		if err != nil {
@@ -186,20 +188,19 @@ func (w *Write) apply(ctx context.Context, tx *sql.Tx, seq uint64, now int64) er
 			return err
 		}
 	}
-	if _, err := tx.ExecContext(ctx, `DELETE FROM warder_graves WHERE kind = $1 AND id = $2`, string(w.Kind), []byte(w.ID)); err != nil {
+	if err := tx.exec(ctx, `DELETE FROM warder_graves WHERE kind = $1 AND id = $2`, string(w.Kind), []byte(w.ID)); err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx, insertRecord, w.values(seq)...)
-	return err
+	return tx.exec(ctx, insertRecord, w.values(seq)...)
 }
 
 // freeAlias refuses an alias that another record has. One that has expired
 // gives it up, and goes: then it must be told of, because whoever keeps
 // records would find two by this alias.
-func (w *Write) freeAlias(ctx context.Context, tx *sql.Tx, seq uint64, now int64) error {
+func (w *Write) freeAlias(ctx context.Context, tx *script, seq uint64, now int64) error {
 	var id []byte
 	var expires sql.NullInt64
-	row := tx.QueryRowContext(ctx, `SELECT id, expires FROM warder_records WHERE kind = $1 AND alias = $2 AND id <> $3`, string(w.Kind), []byte(w.Alias), []byte(w.ID))
+	row := tx.row(ctx, `SELECT id, expires FROM warder_records WHERE kind = $1 AND alias = $2 AND id <> $3`, string(w.Kind), []byte(w.Alias), []byte(w.ID))
 	switch err := row.Scan(&id, &expires); {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil
@@ -212,13 +213,12 @@ func (w *Write) freeAlias(ctx context.Context, tx *sql.Tx, seq uint64, now int64
 }
 
 // bury removes a record and leaves a grave, by which followers learn of it.
-func bury(ctx context.Context, tx *sql.Tx, seq uint64, kind Kind, id string) error {
-	if _, err := tx.ExecContext(ctx, `DELETE FROM warder_records WHERE kind = $1 AND id = $2`, string(kind), []byte(id)); err != nil {
+func bury(ctx context.Context, tx *script, seq uint64, kind Kind, id string) error {
+	if err := tx.exec(ctx, `DELETE FROM warder_records WHERE kind = $1 AND id = $2`, string(kind), []byte(id)); err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO warder_graves (kind, id, seq) VALUES ($1, $2, $3) ON CONFLICT (kind, id) DO UPDATE SET seq = excluded.seq`,
+	return tx.exec(ctx, `INSERT INTO warder_graves (kind, id, seq) VALUES ($1, $2, $3) ON CONFLICT (kind, id) DO UPDATE SET seq = excluded.seq`,
 		string(kind), []byte(id), seq)
-	return err
 }
 
 // insertRecord takes the values of a Record.
@@ -248,12 +248,71 @@ func moment(t time.Time) any {
 
 // versionOf returns the version of a record, 0 if there is none or it has
 // expired.
-func versionOf(ctx context.Context, tx *sql.Tx, kind Kind, id string, now int64) (version uint64, err error) {
-	err = tx.QueryRowContext(ctx, `SELECT seq FROM warder_records WHERE kind = $1 AND id = $2 AND (expires IS NULL OR expires > $3)`, string(kind), []byte(id), now).Scan(&version)
+func versionOf(ctx context.Context, tx *script, kind Kind, id string, now int64) (version uint64, err error) {
+	err = tx.row(ctx, `SELECT seq FROM warder_records WHERE kind = $1 AND id = $2 AND (expires IS NULL OR expires > $3)`, string(kind), []byte(id), now).Scan(&version)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, nil
 	}
 	return version, err
+}
+
+// few is up to how many writes of a commit it does not pay to prepare their
+// statements.
+const few = 4
+
+// script runs the statements of one transaction. In a long one each is parsed
+// once.
+type script struct {
+	tx       *sql.Tx
+	prepared map[string]*sql.Stmt // nil: nothing is prepared
+}
+
+func newScript(tx *sql.Tx, long bool) *script {
+	s := &script{tx: tx}
+	if long {
+		s.prepared = map[string]*sql.Stmt{}
+	}
+	return s
+}
+
+func (s *script) close() {
+	for _, p := range s.prepared {
+		p.Close()
+	}
+}
+
+// prepare returns nil if the statement is to be run as it is: preparation is
+// no reason to fail, and what is wrong with it shows when it runs.
+func (s *script) prepare(ctx context.Context, statement string) *sql.Stmt {
+	if s.prepared == nil {
+		return nil
+	}
+	p := s.prepared[statement]
+	if p == nil {
+		var err error
+		if p, err = s.tx.PrepareContext(ctx, statement); err != nil {
+			return nil
+		}
+		s.prepared[statement] = p
+	}
+	return p
+}
+
+func (s *script) exec(ctx context.Context, statement string, args ...any) error {
+	var err error
+	if p := s.prepare(ctx, statement); p != nil {
+		_, err = p.ExecContext(ctx, args...)
+	} else {
+		_, err = s.tx.ExecContext(ctx, statement, args...)
+	}
+	return err
+}
+
+func (s *script) row(ctx context.Context, statement string, args ...any) *sql.Row {
+	if p := s.prepare(ctx, statement); p != nil {
+		return p.QueryRowContext(ctx, args...)
+	}
+	return s.tx.QueryRowContext(ctx, statement, args...)
 }
 
 // columns are what scan reads.

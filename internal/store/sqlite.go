@@ -43,7 +43,7 @@ func openSQLite(path string) (*lite, error) {
 	if e.file, err = ownFile(path); err != nil {
 		return nil, err
 	}
-	e.w = sql.OpenDB(liteConnector{e.dsn() + lasting + "&_txlock=immediate"})
+	e.w = sql.OpenDB(liteConnector{e.dsn() + lasting + "&_txlock=immediate&_pragma=cache_size(-16384)"})
 	e.w.SetMaxOpenConns(1)
 	e.r = sql.OpenDB(liteConnector{e.dsn() + lasting + "&_pragma=query_only(1)"})
 	e.r.SetMaxOpenConns(8)
