@@ -41,9 +41,9 @@ func checkStore(doc *config.Document) error {
 }
 
 // OpenStore opens the store that a configuration file names, or the default
-// one of the state folder if file is empty. A store that does not answer is an
-// error.
-func OpenStore(ctx context.Context, file, state string) (*store.Store, error) {
+// one of the state folder if file is empty, as it is or, if create, made and brought up to
+// date. A store that does not answer is an error.
+func OpenStore(ctx context.Context, file, state string, create bool) (*store.Store, error) {
 	address := secret.New([]byte(store.DefaultAddress))
 	if file != "" {
 		snap, doc, err := compile(file)
@@ -57,7 +57,7 @@ func OpenStore(ctx context.Context, file, state string) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := store.Open(ctx, store.Config{Address: address, Folder: folder.dir})
+	s, err := store.Open(ctx, store.Config{Address: address, Folder: folder.dir, AsIs: !create})
 	if err != nil {
 		return nil, err
 	}

@@ -27,10 +27,10 @@ type storeFlags struct {
 	State  string `default:"${state}" help:"State folder of the gateway." placeholder:"DIR"`
 }
 
-// with opens the store, and closes it after f.
-func (c *storeFlags) with(f func(context.Context, *store.Store) error) error {
+// with opens the store, made if there is none and create says so, and closes it after f.
+func (c *storeFlags) with(create bool, f func(context.Context, *store.Store) error) error {
 	ctx := context.Background()
-	s, err := app.OpenStore(ctx, c.Config, c.State)
+	s, err := app.OpenStore(ctx, c.Config, c.State, create)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ type storeBackupCmd struct {
 }
 
 func (c *storeBackupCmd) Run(e *env) error {
-	return c.with(func(ctx context.Context, s *store.Store) error {
+	return c.with(false, func(ctx context.Context, s *store.Store) error {
 		var n uint64
 		err := newFile(c.File, func(w io.Writer) (err error) {
 			n, err = s.Backup(ctx, w)
@@ -98,7 +98,7 @@ func (c *storeRestoreCmd) Run(e *env) error {
 		return err
 	}
 	defer f.Close()
-	return c.with(func(ctx context.Context, s *store.Store) error {
+	return c.with(true, func(ctx context.Context, s *store.Store) error {
 		n, err := s.Restore(ctx, f)
 		if err != nil {
 			return fmt.Errorf("nothing was restored: %w", err)
@@ -114,7 +114,7 @@ type storeCheckCmd struct {
 }
 
 func (c *storeCheckCmd) Run(e *env) error {
-	return c.with(func(ctx context.Context, s *store.Store) error {
+	return c.with(false, func(ctx context.Context, s *store.Store) error {
 		r, err := s.Check(ctx)
 		if err != nil {
 			return err

@@ -315,3 +315,20 @@ func TestAStreamSeesOneMoment(t *testing.T) {
 		}
 	})
 }
+
+func TestOldDeletionsAreForgotten(t *testing.T) {
+	t.Parallel()
+	p := place{store.DefaultAddress, t.TempDir(), &clock{t: time.Now()}}
+	s := p.open(t)
+	raw(t, p, `WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 100005)
+		INSERT INTO warder_graves SELECT 'key', CAST(n AS BLOB), n FROM c`)
+	raw(t, p, `UPDATE warder_head SET seq = 100005`)
+	m, err := s.Stream(t.Context(), func(store.Record) error { return nil })
+	wants(t, err, nil)
+	wants(t, s.Sweep(t.Context()), nil)
+	told := errors.New("told")
+	for seq, want := range map[uint64]error{4: store.ErrGone, 5: told, 100005: told} {
+		err := s.Follow(t.Context(), store.Mark{Store: m.Store, Seq: seq}, func(store.Changes) error { return told }, "key")
+		wants(t, err, want)
+	}
+}

@@ -40,7 +40,7 @@ func migrate(ctx context.Context, tx *sql.Tx, dialect func(string) string) error
 		return err
 	}
 	if have > schema {
-		return fmt.Errorf("%w: its schema is %d and this build knows %d; run the version that wrote it, or a later one", ErrNewer, have, schema)
+		return newer(have)
 	}
 	for v := have; v < schema; v++ {
 		for _, statement := range migrations[v] {
@@ -56,6 +56,10 @@ func migrate(ctx context.Context, tx *sql.Tx, dialect func(string) string) error
 		_, err = tx.ExecContext(ctx, `INSERT INTO warder_head (one, store, seq, forgotten) VALUES (1, $1, 0, 0)`, newName())
 	}
 	return err
+}
+
+func newer(have int) error {
+	return fmt.Errorf("%w: its schema is %d and this build knows %d; run the version that wrote it, or a later one", ErrNewer, have, schema)
 }
 
 // newName returns a name that no other store has.

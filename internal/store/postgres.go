@@ -127,6 +127,11 @@ func (e *post) migrate(ctx context.Context) error {
 	})
 }
 
+func (e *post) absent(err error) bool {
+	var said *pgconn.PgError
+	return errors.As(err, &said) && said.Code == "42P01"
+}
+
 func (e *post) ping(ctx context.Context) error {
 	var seq uint64
 	return e.db.QueryRowContext(ctx, `SELECT seq FROM warder_head`).Scan(&seq)

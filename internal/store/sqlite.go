@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -31,10 +32,13 @@ type lite struct {
 const application = 0x57726472
 
 // openSQLite opens the file, and makes it if there is none.
-func openSQLite(path string) (*lite, error) {
+func openSQLite(path string, asIs bool) (*lite, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
+	}
+	if _, err := os.Lstat(path); asIs && errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no store at %s yet; a gateway makes one when it starts", path)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the folder of the database: %w", err)
@@ -147,6 +151,11 @@ func (e *lite) recognise(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+func (e *lite) absent(err error) bool {
+	var lite *driver.Error
+	return errors.As(err, &lite) && strings.Contains(lite.Error(), "no such table")
 }
 
 var errReplaced = errors.New("the file was removed or replaced while the gateway runs")

@@ -40,9 +40,13 @@ type Status struct {
 func (s *Store) Status() Status { return *s.status.Load() }
 
 // unavailable is an error of the database: one sentence.
-type unavailable struct{ engine, text string }
+type unavailable struct {
+	engine, text string
+	cause        error // ErrNewer, or nil
+}
 
 func (e *unavailable) Error() string        { return "store (" + e.engine + "): " + e.text }
+func (e *unavailable) Unwrap() error        { return e.cause }
 func (e *unavailable) Is(target error) bool { return target == ErrUnavailable }
 
 // foreign is an error that is not the database's: of a callback, a reader, a
@@ -63,16 +67,16 @@ func (s *Store) judge(ctx context.Context, err error, writes bool) error {
 		s.works(reading)
 		return err
 	case errors.Is(err, ErrNewer):
-		err = fmt.Errorf("store (%s): %w", s.engine.name(), err)
+		err = &unavailable{s.engine.name(), err.Error(), ErrNewer}
 		s.fails(err, writes)
 		return err
 	case errors.Is(ctx.Err(), context.Canceled):
 		return ctx.Err()
 	case ctx.Err() != nil: // the caller's patience, not ours: it says nothing of the database
-		return &unavailable{s.engine.name(), "no answer in the time the caller gave"}
+		return &unavailable{s.engine.name(), "no answer in the time the caller gave", nil}
 	}
 	text, down := s.engine.explain(err)
-	err = &unavailable{s.engine.name(), text}
+	err = &unavailable{s.engine.name(), text, nil}
 	if down {
 		s.fails(err, writes)
 	}
@@ -118,12 +122,12 @@ func (s *Store) fails(err error, writes bool) {
 
 // Times of what the store does by itself.
 const (
-	pulse     = 5 * time.Second // between two looks at the database
-	retry     = time.Second     // the same while it is down
-	sweep     = time.Minute     // between two clearings
-	batch     = 500             // records cleared in one transaction
-	remember  = 100_000         // graves kept; older changes are forgotten
-	graceless = time.Minute     // expired records stay so long, for clocks that disagree
+	pulse    = 5 * time.Second // between two looks at the database
+	retry    = time.Second     // the same while it is down
+	sweep    = time.Minute     // between two clearings
+	batch    = 500             // records cleared in one transaction
+	remember = 100_000         // graves kept; older changes are forgotten
+	linger   = time.Minute     // expired records stay so long, for clocks that disagree
 )
 
 // keep looks after the store until it is closed: whether it answers, what has
@@ -165,6 +169,9 @@ func alone(ctx context.Context, tx *sql.Tx) error {
 // Sweep removes what has expired and forgets old deletions, in small steps.
 // The store does it by itself every minute.
 func (s *Store) Sweep(ctx context.Context) error {
+	if idle, err := s.swept(ctx); err != nil || idle {
+		return err
+	}
 	for {
 		var gone int64
 		err := s.short(ctx, writing, func(ctx context.Context) error {
@@ -173,7 +180,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 					return err
 				}
 				r, err := tx.ExecContext(ctx, `DELETE FROM warder_records WHERE (kind, id) IN (SELECT kind, id FROM warder_records WHERE expires <= $1 ORDER BY expires LIMIT $2)`,
-					s.now().Add(-graceless).UnixMilli(), batch)
+					s.now().Add(-linger).UnixMilli(), batch)
 				if err != nil {
 					return err
 				}
@@ -187,6 +194,17 @@ func (s *Store) Sweep(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// swept reports whether there is nothing to do, without writing.
+func (s *Store) swept(ctx context.Context) (idle bool, err error) {
+	var work int
+	err = s.short(ctx, reading, func(ctx context.Context) error {
+		return s.engine.reader().QueryRowContext(ctx, `SELECT (SELECT count(*) FROM (SELECT 1 FROM warder_records WHERE expires <= $1 LIMIT 1) AS r)
+			+ (SELECT count(*) FROM (SELECT 1 FROM warder_graves ORDER BY seq DESC LIMIT 1 OFFSET $2) AS g)`,
+			s.now().Add(-linger).UnixMilli(), remember).Scan(&work)
+	})
+	return work == 0, err
 }
 
 // forget drops graves beyond the number that is remembered.

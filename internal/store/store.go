@@ -44,6 +44,7 @@ type Config struct {
 	// value is refused.
 	Address secret.Value
 	Folder  string           // the state folder
+	AsIs    bool             // open what is there: make no store, and change no schema
 	Log     *slog.Logger     // nil: silent
 	Now     func() time.Time // nil: time.Now; what expiry is judged by
 }
@@ -51,6 +52,7 @@ type Config struct {
 // Store is an open store. It is safe for concurrent use.
 type Store struct {
 	engine engine
+	asIs   bool
 	log    *slog.Logger
 	now    func() time.Time
 
@@ -75,6 +77,8 @@ type engine interface {
 	view(ctx context.Context, f func(*sql.Tx) error) error
 	// migrate brings the schema up to this build's, alone among all instances.
 	migrate(ctx context.Context) error
+	// absent says whether an error means that the tables are not there.
+	absent(err error) bool
 	// ping says whether the database answers, and is still the same.
 	ping(ctx context.Context) error
 	// listen rings the bell whenever another process may have written, until
@@ -111,7 +115,8 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	s := &Store{engine: e, log: c.Log, now: c.Now, wake: newBell()}
 	s.status.Store(&Status{Engine: e.name(), Since: c.Now(), Err: errNotYet})
 	s.ended, s.end = context.WithCancel(context.Background())
-	if err := s.prepare(ctx); err != nil && (e.name() == engineSQLite || !errors.Is(err, ErrUnavailable)) {
+	s.asIs = c.AsIs
+	if err := s.prepare(ctx); err != nil && (e.name() == engineSQLite || c.AsIs || !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrNewer)) {
 		e.close()
 		return nil, err
 	}
@@ -162,7 +167,7 @@ func newEngine(c Config) (engine, error) {
 	case p.config != nil:
 		return openPostgres(p.config), nil
 	}
-	return openSQLite(filepath.Join(c.Folder, p.file))
+	return openSQLite(filepath.Join(c.Folder, p.file), c.AsIs)
 }
 
 // Close ends what the store runs in the background. Nothing is lost by not
@@ -178,12 +183,34 @@ func (s *Store) prepare(ctx context.Context) error {
 	if s.migrated.Load() {
 		return nil
 	}
-	err := s.bounded(ctx, writing, s.engine.migrate)
+	migrate := s.engine.migrate
+	if s.asIs {
+		migrate = s.recognise
+	}
+	err := s.bounded(ctx, writing, migrate)
 	if err == nil {
 		s.migrated.Store(true)
 		s.wake.ring()
 	}
 	return err
+}
+
+// recognise refuses a store whose schema is not this build's.
+func (s *Store) recognise(ctx context.Context) error {
+	return s.engine.view(ctx, func(tx *sql.Tx) error {
+		have, err := schemaOf(ctx, tx)
+		switch {
+		case err != nil && s.engine.absent(err):
+			return foreign{fmt.Errorf("store (%s): there is no store yet; a gateway makes one when it starts", s.engine.name())}
+		case err != nil:
+			return err
+		case have > schema:
+			return newer(have)
+		case have < schema:
+			return foreign{fmt.Errorf("store (%s): its schema is %d and this build's is %d; start a gateway of this build once, or use the build that wrote it", s.engine.name(), have, schema)}
+		}
+		return nil
+	})
 }
 
 // Get returns a record, or ErrNotFound if there is none or it has expired.

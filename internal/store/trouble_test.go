@@ -138,6 +138,25 @@ func TestANewerSchemaIsLeftAlone(t *testing.T) {
 	})
 }
 
+func TestAsItIsNothingIsMadeOrMigrated(t *testing.T) {
+	onBoth(t, func(t *testing.T, p place) {
+		c := p.config()
+		c.AsIs = true
+		_, err := store.Open(t.Context(), c)
+		sentence(t, err, "there is no store")
+		s := p.open(t)
+		commit(t, s, store.Put(key("a", "", "")))
+		_, err = storetest.Open(t, c).Get(t.Context(), "key", "a")
+		wants(t, err, nil)
+		raw(t, p, `INSERT INTO warder_schema VALUES (99)`)
+		_, err = store.Open(t.Context(), c)
+		wants(t, err, store.ErrNewer)
+		raw(t, p, `DELETE FROM warder_schema`)
+		_, err = store.Open(t.Context(), c)
+		sentence(t, err, "its schema is 0 and this build's is 1")
+	})
+}
+
 func TestCheckFindsWhatMustNotBe(t *testing.T) {
 	onBoth(t, func(t *testing.T, p place) {
 		s := p.open(t)
