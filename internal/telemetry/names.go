@@ -69,6 +69,7 @@ var (
 	TokenCacheHits     = Metric{"warder_token_cache_hits_total", "Tokens whose verdict was in memory."}
 	TokenCacheMisses   = Metric{"warder_token_cache_misses_total", "Tokens whose signature had to be verified."}
 	AccessLogLines     = Metric{"warder_access_log_lines_total", "Lines given to the access log."}
+	StoreUp            = Metric{"warder_store_up", "1 while the store answers and takes writes, 0 while it is down."}
 	BucketsForgotten   = Metric{"warder_limit_buckets_forgotten_total", "Rate-limit buckets that were dropped to make room: a flood of callers, and a limit that may have leaked."}
 	CountersUp         = Metric{"warder_counters_up", "1 while limits are counted where the configuration says, 0 while the counters' server does not answer."}
 	CountersLocal      = Metric{"warder_counters_local_decisions_total", "Decisions on limits that memory took because the counters' server did not answer."}
