@@ -327,7 +327,7 @@ func TestUpstreamTimeouts(t *testing.T) {
 		{"first byte with half a head", http1.Timeouts{FirstByte: time.Millisecond}, silent("HTTP/1.1 200 OK\r\n")},
 		{"first byte with interim responses", http1.Timeouts{FirstByte: time.Millisecond}, silent("HTTP/1.1 103 Early\r\n\r\n")},
 		{"total", http1.Timeouts{Total: time.Millisecond}, silent("")},
-		{"total in the body", http1.Timeouts{Total: time.Millisecond}, silent("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nab")},
+		{"total in the body", http1.Timeouts{Total: time.Second}, silent("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nab")},
 		{"idle in the body", http1.Timeouts{Idle: time.Millisecond}, silent("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nab")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

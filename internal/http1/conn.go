@@ -39,13 +39,13 @@ type serverConn struct {
 	peer  peer     // used by the sweeper only
 	index int      // the sweeper's
 
-	src    source
-	out    []byte // lent while a response is written
-	x      exchange.Exchange
-	body   requestBody
-	sink   sink
-	first  bool // the first request is still to come
-	inBody bool // what src reads belongs to a request body
+	src     source
+	out     []byte // lent while a response is written
+	*served        // lent from a request's head to the end of its answer
+	info    *exchange.Conn
+	first   bool // the first request is still to come
+	inBody  bool // what src reads belongs to a request body
+	aborted bool // the last answer was broken off
 
 	reading  stamp // of the wait for a head or for body bytes; with stampIdle while idle
 	writing  stamp
@@ -56,17 +56,22 @@ type serverConn struct {
 	tunnel atomic.Pointer[tunnel] // what the connection has become; nil while it speaks HTTP
 }
 
+// served is what serving one exchange takes. A connection that is idle has none:
+// most are, most of the time.
+type served struct {
+	x    exchange.Exchange
+	body requestBody
+	sink sink
+}
+
 func newServerConn(s *Server, c net.Conn, info *exchange.Conn) *serverConn {
-	sc := &serverConn{srv: s, conn: fast(c), raw: c, first: true}
+	sc := &serverConn{srv: s, conn: fast(c), raw: c, first: true, info: info}
 	if t, ok := c.(*tls.Conn); ok {
 		sc.raw = t.NetConn()
 	}
 	sc.peer.watch(sc.raw)
 	sc.src = source{bufs: &s.bufs, read: sc.read}
 	sc.src.first = firstReader(c, &s.bufs)
-	sc.x.Conn = info
-	sc.x.Req.Reset()
-	sc.body.c, sc.sink.c = sc, sc
 	return sc
 }
 
@@ -135,7 +140,7 @@ func (c *serverConn) serve() {
 func (c *serverConn) shut() {
 	c.src.r = c.src.w
 	c.src.release()
-	if c.broken.Load() || c.sink.aborted {
+	if c.broken.Load() || c.aborted {
 		c.raw.Close() // no close_notify: the client must see that something is missing
 		return
 	}
@@ -145,7 +150,6 @@ func (c *serverConn) shut() {
 // next serves one request; it returns false when the connection is over.
 func (c *serverConn) next() bool {
 	defer c.over()
-	x := &c.x
 	c.src.release()
 	c.inBody = false
 	if !c.armIdle() {
@@ -165,6 +169,8 @@ func (c *serverConn) next() bool {
 		return false
 	}
 	c.first = false
+	c.lend()
+	x := &c.x
 	x.Start = time.Now()
 	if f := parseRequest(&x.Req, head, c.srv.limits.Headers); f != nil {
 		c.reject(nil, f)
@@ -218,17 +224,38 @@ func (c *serverConn) land() {
 	c.inFlight.Store(0)
 }
 
-// over makes x ready for the next request, also when the handler panicked.
+// lend makes c able to serve an exchange, until over.
+func (c *serverConn) lend() {
+	if c.served != nil {
+		return
+	}
+	c.served, _ = c.srv.exchanges.Get().(*served)
+	if c.served == nil {
+		c.served = new(served)
+		c.x.Req.Reset()
+	}
+	c.x.Conn, c.body.c, c.sink.c = c.info, c, c
+}
+
+// over gives back what was lent, also when the handler panicked.
 func (c *serverConn) over() {
+	if c.served == nil {
+		return
+	}
 	if c.inFlight.Load() != 0 {
 		c.land()
 	}
+	c.aborted = c.sink.aborted
 	c.x.Reset()
+	c.x.Conn, c.body.c, c.sink.c = nil, nil, nil
+	c.srv.exchanges.Put(c.served)
+	c.served = nil
 }
 
 // reject has a refusal written for a request that could not be accepted. head
 // is what was read of it, if it was not parsed.
 func (c *serverConn) reject(head []byte, f *fault.Error) {
+	c.lend()
 	x := &c.x
 	if x.Start.IsZero() {
 		x.Start = time.Now()

@@ -11,11 +11,12 @@ import (
 // Server serves client connections: it reads requests, hands them to a
 // handler and writes what the handler answers. It is safe for concurrent use.
 type Server struct {
-	handler  exchange.Handler
-	limits   Limits
-	bufs     buffers
-	sweeper  *sweeper
-	draining atomic.Bool
+	handler   exchange.Handler
+	limits    Limits
+	bufs      buffers
+	exchanges sync.Pool // of *served
+	sweeper   *sweeper
+	draining  atomic.Bool
 
 	mu     sync.Mutex
 	active int
