@@ -102,8 +102,9 @@ func newHouse(t *testing.T, locals http.Handler, policies ...pipeline.Kind) *hou
 	}
 	h.Gateway = gateway.New(gateway.Config{
 		Live: h.live, Records: h.records, Unrouted: metrics.Route(""),
-		Log: slog.New(slog.NewTextHandler(h.log, nil)),
-		Now: func() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) },
+		Log:        slog.New(slog.NewTextHandler(h.log, nil)),
+		Now:        func() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) },
+		HTTP2Error: metrics.HTTP2Error,
 	})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
