@@ -34,6 +34,7 @@ type call struct {
 	limits http1.Timeouts
 	ctx    context.Context
 	cancel context.CancelCauseFunc // always with a *fault.Error
+	repeat bool                    // the method is idempotent
 	idle   watch
 	body   *loan // nil: the body is held, or there is none
 	resp   *http.Response
@@ -42,6 +43,8 @@ type call struct {
 
 	mu        sync.Mutex
 	connected bool
+	tries     int
+	headSent  bool
 	answered  bool
 	interims  int
 	firstByte time.Time
@@ -54,10 +57,20 @@ func newCall(p *http2Pool, x *exchange.Exchange, t http1.Timeouts) *call {
 	if t.Total > 0 && (t.Connect <= 0 || t.Total < t.Connect) {
 		t.Connect = t.Total
 	}
-	c := &call{pool: p, x: x, limits: t}
+	c := &call{pool: p, x: x, limits: t, repeat: idempotent(x.Req.Method)}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithValue(context.Background(), connectTime{}, t.Connect))
 	c.idle = watch{every: t.Idle, expire: func() { c.cancel(errIdle) }}
 	return c
+}
+
+// idempotent reports whether a request may be sent twice (RFC 9110 section
+// 9.2.2).
+func idempotent(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
 }
 
 // Cut implements exchange.Work.
@@ -80,6 +93,7 @@ func (c *call) send(to http1.Target) error {
 	c.mu.Unlock()
 	resp, err := c.roundTrip(req.WithContext(httptrace.WithClientTrace(c.ctx, &httptrace.ClientTrace{
 		GotConn:              func(httptrace.GotConnInfo) { c.gotConn() },
+		WroteHeaders:         c.wroteHead,
 		WroteRequest:         c.wrote,
 		GotFirstResponseByte: c.gotByte,
 		Got1xxResponse:       c.interim,
@@ -183,11 +197,38 @@ func (c *call) giveBody(req *http.Request) error {
 	}
 	c.body = newLoan(c, x.ReqBody, x.Req.Length)
 	req.Body, req.ContentLength = c.body, x.Req.Length
-	if _, n := x.Req.Get(exchange.HeaderTrailer); n > 0 && c.pool.grpc {
-		req.Trailer = http.Header{} // filled at the end of the body
+	if c.pool.grpc {
+		req.Trailer = announced(&x.Req)
 		c.body.trailer = req.Trailer
 	}
 	return nil
+}
+
+// announced returns a place for each trailer field that a request announces
+// and that may go on; nil if there is none. What is not announced does not go.
+func announced(h *exchange.Head) http.Header {
+	names := http.Header{}
+	for i := range h.Fields {
+		if f := &h.Fields[i]; f.ID == exchange.HeaderTrailer {
+			for name := range bytes.SplitSeq(f.Value, []byte(",")) {
+				names[http.CanonicalHeaderKey(string(bytes.TrimSpace(name)))] = []string{""}
+			}
+		}
+	}
+	trailers, f := http1.AcceptTrailers(names, false)
+	if f != nil || trailers == nil {
+		return nil
+	}
+	clear(names)
+	for i := range trailers.Fields {
+		if f := &trailers.Fields[i]; !f.Drop {
+			names[string(f.Name)] = nil
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return names
 }
 
 // readWhole fills p with all of body.
@@ -221,10 +262,16 @@ func stop(t *time.Timer) {
 	}
 }
 
-// gotConn is told that there is a connection; again, if the request goes again.
+// gotConn is told that there is a connection; again, if the transport would
+// send the request again. It does so when the target says that it did not look
+// at it, but also on less: so only what is safe to repeat goes again, once.
 func (c *call) gotConn() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.tries++; c.headSent && (c.tries > 2 || !c.repeat) {
+		c.cancel(errNoResponse)
+		return
+	}
 	if !c.connected {
 		c.connected = true
 		stop(c.connect)
@@ -234,6 +281,12 @@ func (c *call) gotConn() {
 	}
 	c.idle.set(sending, true)
 	c.idle.set(streaming, c.pool.grpc)
+}
+
+func (c *call) wroteHead() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.headSent = true
 }
 
 // wrote is told that the request was sent, or why not.

@@ -164,9 +164,9 @@ func (p *http2Pool) endUnused() {
 }
 
 // Do is http1.Pool.Do over HTTP/2: what holds there of errors, of views and of
-// who owns x and its bodies, holds here. A request that the target surely did
-// not look at (RFC 9113 section 8.7) goes again, over another connection, if
-// it is held whole.
+// who owns x and its bodies, holds here. A request that the target says it did
+// not look at (RFC 9113 section 8.7) goes again, once, if its method is
+// idempotent and its body held in memory.
 func (p *http2Pool) Do(x *exchange.Exchange, t http1.Timeouts, to http1.Target) error {
 	x.UpStart = time.Now()
 	if !p.enter() {

@@ -16,13 +16,13 @@ type loan struct {
 	c       *call
 	body    exchange.Body
 	left    int64       // of a declared length; -1: none was declared
-	trailer http.Header // to be filled at the end; nil: there is nothing to come
+	trailer http.Header // has a place for each field that may come at the end
 
 	mu      sync.Mutex
 	reading bool
 	over    bool          // taken back, or nobody wants more of it
 	failed  error         // sticky; io.EOF at the end
-	still   chan struct{} // closed when nothing more will be read; remade never
+	still   chan struct{} // closed when nothing more will be read
 	rest    *sync.Cond    // reading has ended
 }
 
@@ -86,7 +86,9 @@ func (l *loan) fillTrailer() {
 		for i := range t.Fields {
 			if f := &t.Fields[i]; !f.Drop {
 				name := http.CanonicalHeaderKey(string(f.Name))
-				l.trailer[name] = append(l.trailer[name], string(f.Value))
+				if was, announced := l.trailer[name]; announced {
+					l.trailer[name] = append(was, string(f.Value))
+				}
 			}
 		}
 	}
