@@ -437,7 +437,7 @@ func (c *call) end() {
 		if c.ended != io.EOF {
 			c.cancel(errDone)
 		}
-		c.body.takeBack(patience, c.x.ReqStop)
+		c.body.takeBack(patience)
 	}
 	c.x.Detach()
 	c.cancel(errDone)

@@ -485,15 +485,18 @@ func TestNobodyReadsTheBodyWhenTheExchangeIsOver(t *testing.T) {
 		name   string
 		script func(*frames, int)
 		times  http1.Timeouts
+		want   fault.Code
 	}{
-		{"an answer before the end of the body", func(f *frames, _ int) { f.head(true, ":status", "200") }, times},
-		{"an answer and a reset", func(f *frames, _ int) { f.head(true, ":status", "200"); f.WriteRSTStream(f.stream, http2.ErrCodeNo) }, times},
-		{"a malformed answer", func(f *frames, _ int) { f.head(true, ":status", "600") }, times},
-		{"a reset", func(f *frames, _ int) { f.WriteRSTStream(f.stream, http2.ErrCodeCancel) }, times},
-		{"no answer", func(*frames, int) {}, http1.Timeouts{Total: 50 * time.Millisecond}},
+		{"an answer before the end of the body", func(f *frames, _ int) { f.head(true, ":status", "200") }, times, fault.None},
+		{"an answer and a reset", func(f *frames, _ int) { f.head(true, ":status", "200"); f.WriteRSTStream(f.stream, http2.ErrCodeNo) }, times, fault.None},
+		{"a malformed answer", func(f *frames, _ int) { f.head(true, ":status", "600") }, times, fault.ResponseMalformed},
+		{"a reset", func(f *frames, _ int) { f.WriteRSTStream(f.stream, http2.ErrCodeCancel) }, times, fault.UpstreamError},
+		{"no answer", func(*frames, int) {}, http1.Timeouts{Total: 50 * time.Millisecond}, fault.UpstreamTimeout},
 	} {
 		b := newBody(nil)
-		answer(rawOrigin(t, c.script, nil), call("POST", "/", b, -1), c.times)
+		if _, err := answer(rawOrigin(t, c.script, nil), call("POST", "/", b, -1), c.times); err != nil && fault.Of(err) != c.want || err == nil && c.want != fault.None {
+			t.Errorf("%s: %v", c.name, err)
+		}
 		reads := b.reads.Load()
 		select {
 		case <-b.interrupted:

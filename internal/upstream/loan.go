@@ -15,11 +15,13 @@ import (
 type loan struct {
 	c       *call
 	body    exchange.Body
-	left    int64       // of a declared length; -1: none was declared
-	trailer http.Header // has a place for each field that may come at the end
+	client  interface{ Interrupt() } // ends a pending Read of body; nil: nothing does
+	left    int64                    // of a declared length; -1: none was declared
+	trailer http.Header              // has a place for each field that may come at the end
 
 	mu      sync.Mutex
 	reading bool
+	stopped bool          // client was interrupted
 	over    bool          // taken back, or nobody wants more of it
 	failed  error         // sticky; io.EOF at the end
 	still   chan struct{} // closed when nothing more will be read
@@ -27,7 +29,7 @@ type loan struct {
 }
 
 func newLoan(c *call, body exchange.Body, length int64) *loan {
-	l := &loan{c: c, body: body, left: length, still: make(chan struct{})}
+	l := &loan{c: c, body: body, client: c.x.ReqStop, left: length, still: make(chan struct{})}
 	l.rest = sync.NewCond(&l.mu)
 	return l
 }
@@ -72,10 +74,19 @@ func (l *loan) read(p []byte) (int, error) {
 		l.fillTrailer()
 	case err != nil:
 		f := faultOf(err, errBodyGone)
-		l.c.cancel(f)
+		if l.wanted() {
+			l.c.cancel(f)
+		}
 		err = f
 	}
 	return n, err
+}
+
+// wanted reports whether somebody still reads.
+func (l *loan) wanted() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.over
 }
 
 func (l *loan) fillTrailer() {
@@ -94,14 +105,24 @@ func (l *loan) fillTrailer() {
 	}
 }
 
-// Close implements io.Closer, for the transport, which wants no more. It does
-// not wait for a Read.
+// Close implements io.Closer, for the transport, which wants no more. A Read
+// that waits for the client is interrupted: the transport tells nothing before
+// it has ended.
 func (l *loan) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.give()
+	return nil
+}
+
+// give ends the loan. l.mu is held.
+func (l *loan) give() {
 	l.over = true
 	l.finish()
-	return nil
+	if l.reading && !l.stopped && l.client != nil {
+		l.stopped = true
+		l.client.Interrupt()
+	}
 }
 
 // finish notes that nothing more will be read. l.mu is held.
@@ -115,7 +136,7 @@ func (l *loan) finish() {
 
 // takeBack returns when nobody reads the body any more. A Read that waits for
 // the client longer than patience is interrupted.
-func (l *loan) takeBack(patience time.Duration, client interface{ Interrupt() }) {
+func (l *loan) takeBack(patience time.Duration) {
 	if patience > 0 {
 		wait := time.NewTimer(patience)
 		defer wait.Stop()
@@ -126,12 +147,7 @@ func (l *loan) takeBack(patience time.Duration, client interface{ Interrupt() })
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.over = true
-	if l.reading && client != nil {
-		l.mu.Unlock()
-		client.Interrupt()
-		l.mu.Lock()
-	}
+	l.give()
 	for l.reading {
 		l.rest.Wait()
 	}
