@@ -287,6 +287,9 @@ func (b *http2Body) Read(p []byte) (int, error) {
 		b.control.SetReadDeadline(began.Add(b.patience))
 	}
 	n, err := b.r.Body.Read(p)
+	if !b.stream {
+		b.control.SetReadDeadline(time.Time{}) // it would end the body also while nobody reads
+	}
 	b.x.BytesIn += int64(n)
 	b.waited += time.Since(began)
 	switch {
@@ -325,6 +328,7 @@ type http2Sink struct {
 	control  *http.ResponseController
 	conn     *handed
 	patience time.Duration
+	hurried  bool // a deadline is set
 	headed   bool // the head was sent
 	aborted  bool
 }
@@ -332,7 +336,17 @@ type http2Sink struct {
 var errSinkOrder = fault.New(fault.InternalError, "a response was written out of order")
 
 // hurry gives the client its time for what is written next.
-func (s *http2Sink) hurry() { s.control.SetWriteDeadline(time.Now().Add(s.patience)) }
+func (s *http2Sink) hurry() {
+	s.hurried = true
+	s.control.SetWriteDeadline(time.Now().Add(s.patience))
+}
+
+// rest ends what hurry began: a deadline would reset the stream also while
+// nothing is being written.
+func (s *http2Sink) rest() {
+	s.hurried = false
+	s.control.SetWriteDeadline(time.Time{})
+}
 
 func (s *http2Sink) Head(h *exchange.Head, e *exchange.Edits, length int64, first []byte) error {
 	if s.headed || s.aborted {
@@ -357,7 +371,12 @@ func (s *http2Sink) Head(h *exchange.Head, e *exchange.Edits, length int64, firs
 		}
 	}
 	if length < 0 {
-		return s.control.Flush()
+		if err := s.control.Flush(); err != nil {
+			return err
+		}
+	}
+	if length != int64(len(first)) {
+		s.rest()
 	}
 	return nil
 }
@@ -371,8 +390,11 @@ func (s *http2Sink) Write(p []byte, flush bool) error {
 		return err
 	}
 	if flush {
-		return s.control.Flush()
+		if err := s.control.Flush(); err != nil {
+			return err
+		}
 	}
+	s.rest()
 	return nil
 }
 
@@ -394,6 +416,7 @@ func (s *http2Sink) Interim(h *exchange.Head) error {
 	}
 	s.hurry()
 	s.w.WriteHeader(h.Status)
+	s.rest()
 	delete(to, "Link")
 	return nil
 }
@@ -403,6 +426,9 @@ func (s *http2Sink) Interim(h *exchange.Head) error {
 func (s *http2Sink) Finish(trailers *exchange.Head) error {
 	if !s.headed || s.aborted {
 		return errSinkOrder
+	}
+	if !s.hurried {
+		s.hurry() // for what is still to be sent when we have returned
 	}
 	if trailers == nil || !http1.TakesTrailers(&s.x.Req) && !asksGRPC(&s.x.Req) {
 		return nil
