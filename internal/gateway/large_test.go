@@ -16,7 +16,7 @@ import (
 // heapBound is how much more may live while a large body goes through than
 // before, in client, gateway and origin together: buffers, and the windows of
 // HTTP/2. It does not grow with the body.
-const heapBound = 16 << 20
+const heapBound = 8 << 20
 
 // watched counts bytes and looks at the heap now and then.
 type watched struct {
