@@ -37,7 +37,7 @@ func refuseGRPC(x *exchange.Exchange, sink exchange.Sink, code fault.Code) bool 
 	message = append(message, ": "...)
 	message = append(message, code.Detail()...)
 	message = append(message, " (request "...)
-	message = x.ID.Append(message)
+	message = append(message, x.IDText()...)
 	e.Set("Grpc-Message", append(message, ')'))
 	return sink.Head(&x.Resp, e, 0, nil) == nil && sink.Finish(nil) == nil
 }

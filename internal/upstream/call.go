@@ -32,6 +32,7 @@ type call struct {
 	pool   *http2Pool
 	x      *exchange.Exchange
 	limits http1.Timeouts
+	began  time.Time
 	ctx    context.Context
 	cancel context.CancelCauseFunc // always with a *fault.Error
 	repeat bool                    // the method is idempotent
@@ -57,7 +58,7 @@ func newCall(p *http2Pool, x *exchange.Exchange, t http1.Timeouts) *call {
 	if t.Total > 0 && (t.Connect <= 0 || t.Total < t.Connect) {
 		t.Connect = t.Total
 	}
-	c := &call{pool: p, x: x, limits: t, repeat: idempotent(x.Req.Method)}
+	c := &call{pool: p, x: x, limits: t, began: time.Now(), repeat: idempotent(x.Req.Method)}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithValue(context.Background(), connectTime{}, t.Connect))
 	c.idle = watch{every: t.Idle, expire: func() { c.cancel(errIdle) }}
 	return c
@@ -101,7 +102,9 @@ func (c *call) send(to http1.Target) error {
 	c.mu.Lock()
 	c.answered = true
 	stop(c.first)
-	c.x.UpFirst = c.firstByte
+	if !c.firstByte.IsZero() {
+		c.x.UpFirst = max(1, c.firstByte.Sub(c.x.Start))
+	}
 	c.mu.Unlock()
 	if err != nil {
 		return c.failure(err, errNoResponse)
@@ -276,7 +279,7 @@ func (c *call) gotConn() {
 		c.connected = true
 		stop(c.connect)
 		if c.limits.Total > 0 {
-			c.total = c.after(max(1, c.limits.Total-time.Since(c.x.UpStart)), errTotal)
+			c.total = c.after(max(1, c.limits.Total-time.Since(c.began)), errTotal)
 		}
 	}
 	c.idle.set(sending, true)
@@ -345,6 +348,14 @@ func (c *call) begin() error {
 	}
 	if string(c.x.Req.Method) == http.MethodHead || h.Status == http.StatusNoContent || h.Status == http.StatusNotModified {
 		c.ended = io.EOF
+		return nil
+	}
+	if h.Length == 0 { // that nothing comes has to be seen, and trailers may
+		if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil {
+			return errFrames
+		} else if err != io.EOF {
+			return err
+		}
 	}
 	return nil
 }

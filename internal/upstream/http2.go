@@ -168,7 +168,7 @@ func (p *http2Pool) endUnused() {
 // not look at (RFC 9113 section 8.7) goes again, once, if its method is
 // idempotent and its body held in memory.
 func (p *http2Pool) Do(x *exchange.Exchange, t http1.Timeouts, to http1.Target) error {
-	x.UpStart = time.Now()
+	x.UpStart = x.Elapsed()
 	if !p.enter() {
 		return errClosed
 	}
