@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/interop"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
-	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -116,8 +115,8 @@ func TestGRPCRefusals(t *testing.T) {
 	} {
 		ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), c.fields...), harness.Patience)
 		var head metadata.MD
-		payload := &testpb.SimpleRequest{Payload: &testpb.Payload{Body: make([]byte, c.size)}}
-		err := conn.Invoke(ctx, c.method, payload, &testpb.SimpleResponse{}, grpc.Header(&head))
+		payload := &testgrpc.SimpleRequest{Payload: &testgrpc.Payload{Body: make([]byte, c.size)}}
+		err := conn.Invoke(ctx, c.method, payload, &testgrpc.SimpleResponse{}, grpc.Header(&head))
 		cancel()
 		s := status.Convert(err)
 		if s.Code() != c.want || !strings.HasPrefix(s.Message(), c.message+": ") || !strings.Contains(s.Message(), "(request ") {
