@@ -45,7 +45,7 @@ func refuseGRPC(x *exchange.Exchange, sink exchange.Sink, code fault.Code) bool 
 // letStream lets the client of a gRPC stream be silent for as long as its
 // upstream may: messages go either way, when there are some.
 func letStream(x *exchange.Exchange, r *snapshot.Route) {
-	if b, ok := x.ReqBody.(*http2Body); ok && r.Upstream != nil && r.Upstream.Protocol() == upstream.GRPC {
+	if b, ok := x.ReqBody.(*http2Body); ok && asksGRPC(&x.Req) && r.Upstream != nil && r.Upstream.Protocol() == upstream.GRPC {
 		b.stream = true
 	}
 }

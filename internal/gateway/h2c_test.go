@@ -213,11 +213,12 @@ func TestTrailersGoToWhoTakesThem(t *testing.T) {
 }
 
 // stream opens a gRPC call by hand.
-func stream(t *testing.T, client *http.Client, url string) (*io.PipeWriter, *http.Response) {
+func stream(t *testing.T, client *http.Client, url string, length int64) (*io.PipeWriter, *http.Response) {
 	t.Helper()
 	r, w := io.Pipe()
 	t.Cleanup(func() { w.Close() })
 	req, _ := http.NewRequestWithContext(t.Context(), "POST", url, r)
+	req.ContentLength = length
 	req.Header.Set("Content-Type", "application/grpc+proto")
 	req.Header.Set("Te", "trailers")
 	resp, err := client.Do(req)
@@ -247,7 +248,7 @@ func TestEitherSideOfAGRPCStreamMayBeSilent(t *testing.T) {
 	if err := h.load(toward(plainH2C, url, ", timeout: { idle: 5s }")); err != nil {
 		t.Fatal(err)
 	}
-	w, resp := stream(t, h2cClient(t), "http://"+h.Addresses()["one"]+"/rpc")
+	w, resp := stream(t, h2cClient(t), "http://"+h.Addresses()["one"]+"/rpc", -1)
 	if _, err := io.ReadFull(resp.Body, make([]byte, 16)); err != nil {
 		t.Fatal(err)
 	}
@@ -292,18 +293,15 @@ func TestAnUpstreamMayPauseLongerThanClientsMayTake(t *testing.T) {
 func TestAGRPCStreamInWhichNothingMovesEnds(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, nil)
-	url := h2cOrigin(t, false, func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("X-Head") != "" {
-			http.NewResponseController(w).Flush()
-		}
-		<-r.Context().Done()
-	})
+	url := h2cOrigin(t, false, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	if err := h.load(toward(plainH2C, url, ", timeout: { idle: 100ms }")); err != nil {
 		t.Fatal(err)
 	}
-	_, resp := stream(t, h2cClient(t), "http://"+h.Addresses()["one"]+"/rpc")
-	if resp.StatusCode != 200 || resp.Header.Get("Grpc-Status") != "4" || !strings.HasPrefix(resp.Header.Get("Grpc-Message"), "upstream_timeout: ") {
-		t.Errorf("%d %v", resp.StatusCode, resp.Header)
+	for _, length := range []int64{-1, 5} { // of which nothing comes
+		_, resp := stream(t, h2cClient(t), "http://"+h.Addresses()["one"]+"/rpc", length)
+		if resp.StatusCode != 200 || resp.Header.Get("Grpc-Status") != "4" || !strings.HasPrefix(resp.Header.Get("Grpc-Message"), "upstream_timeout: ") {
+			t.Errorf("length %d: %d %v", length, resp.StatusCode, resp.Header)
+		}
 	}
 }
 

@@ -176,7 +176,9 @@ func (c *call) request(to http1.Target) (*http.Request, error) {
 func (c *call) giveBody(req *http.Request) error {
 	x := c.x
 	data, held := x.ReqBody.Replay()
-	if !held && x.Req.Length >= 0 && x.Req.Length <= heldBody {
+	// A stream of gRPC is never waited for: its client may be silent for as
+	// long as the watch says, which begins with the connection.
+	if !held && !c.pool.grpc && x.Req.Length >= 0 && x.Req.Length <= heldBody {
 		data, held = make([]byte, x.Req.Length), true
 		if err := readWhole(x.ReqBody, data); err != nil {
 			if cause := x.Cause(); cause != nil {
