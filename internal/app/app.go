@@ -112,6 +112,7 @@ func start(o Options) (_ *app, err error) {
 	}()
 	a.gateway = gateway.New(gateway.Config{
 		Live: a.live, Records: a.records, Unrouted: a.metrics.Route(""), Log: a.log, Now: time.Now,
+		HTTP2Error: a.metrics.HTTP2Error,
 	})
 	defer func() {
 		if err != nil {

@@ -28,6 +28,9 @@ func checkDocument(doc *Document, d *decoder) {
 	for i := range doc.Listeners {
 		c.guard(&doc.Listeners[i].Limits, under(item("listeners", i), "limits"))
 		c.front(&doc.Listeners[i], item("listeners", i))
+		if doc.Listeners[i].H2C && !doc.Listeners[i].Plain() {
+			c.complain(under(item("listeners", i), "h2c"), "HTTP/2 without TLS on a listener with TLS, which speaks HTTP/2 anyway", "remove it")
+		}
 	}
 	c.duration("drain.limit", doc.Drain.Limit, time.Second, time.Hour)
 	c.duration("freshness.jwks", doc.Freshness.JWKS, time.Minute, 30*24*time.Hour)

@@ -83,6 +83,11 @@ func (c *checker) upgrade(r placedRoute) {
 	case r.Methods != nil && !slices.Contains(r.Methods, "GET"):
 		c.complain(at, "a WebSocket is opened with GET, which methods does not list", "add GET to methods, or give the WebSocket a route of its own")
 	}
+	if s := r.effective(c.doc); s.upstream != nil {
+		if u := c.doc.Upstreams.Get(s.upstream.Name); u != nil && u.Protocol != "http1" {
+			c.complain(at, "a WebSocket is opened over HTTP/1.1, which the upstream does not speak", "give the WebSocket an upstream with protocol http1")
+		}
+	}
 }
 
 // settings judges what routes, APIs and defaults have in common.

@@ -56,6 +56,7 @@ type Listener struct {
 	Address Address      `json:"address"` // default: 127.0.0.1:8080, with certificates :8443
 	TLS     *ListenerTLS `json:"tls"`     // nil: plain
 	Limits  Guard        `json:"limits"`
+	H2C     bool         `json:"h2c"` // HTTP/2 without TLS too, by prior knowledge
 
 	RedirectToHTTPS bool                 `json:"redirectToHttps"`
 	ProxyProtocol   *ProxyProtocol       `json:"proxyProtocol"`  // nil: nobody speaks it
@@ -226,13 +227,14 @@ type Caller struct {
 
 // Upstream is a group of equal targets. Written as a list it is the targets.
 type Upstream struct {
-	Targets []Target     `json:"targets" required:"true"`
-	Timeout Timeout      `json:"timeout"`
-	TLS     *UpstreamTLS `json:"tls"`
-	Host    string       `json:"host"` // keep, upstream, or a name
+	Targets  []Target     `json:"targets" required:"true"`
+	Timeout  Timeout      `json:"timeout"`
+	TLS      *UpstreamTLS `json:"tls"`
+	Host     string       `json:"host"` // keep, upstream, or a name
+	Protocol string       `json:"protocol" enum:"http1,http2,grpc"`
 }
 
-func (u *Upstream) defaults() { u.Host = "keep" }
+func (u *Upstream) defaults() { u.Host, u.Protocol = "keep", "http1" }
 
 // Target is one URL, http or https, whose path is a prefix.
 type Target struct {

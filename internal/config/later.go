@@ -16,7 +16,7 @@ var later = map[reflect.Type][]string{
 	reflect.TypeFor[ListenerTLS](): {"acme"},
 	reflect.TypeFor[Issuer]():      {"introspection", "login", "preset", "tenant", "tenants"},
 	reflect.TypeFor[Consumer]():    {"certificates", "roles", "plan", "password"},
-	reflect.TypeFor[Upstream]():    {"balance", "healthCheck", "outlier", "retry", "circuitBreaker", "protocol"},
+	reflect.TypeFor[Upstream]():    {"balance", "healthCheck", "outlier", "retry", "circuitBreaker"},
 	reflect.TypeFor[Target]():      {"weight"},
 	reflect.TypeFor[UpstreamRef](): {"split", "sticky"},
 	reflect.TypeFor[Body]():        {"json", "mode"},

@@ -60,6 +60,11 @@ type Exchange struct {
 	// engine sets it before the exchange is served; nil: a Read cannot be ended.
 	ReqStop interface{ Interrupt() }
 
+	// Early is told of interim answers (103) of the upstream, in the exchange's
+	// goroutine and before the head. The engine sets it where clients can be
+	// told; nil: nobody is.
+	Early interface{ Interim(h *Head) error }
+
 	idText []byte
 	life   atomic.Pointer[lifeline]
 	arena  []byte
@@ -87,7 +92,7 @@ func (x *Exchange) Reset() {
 	x.ReqEdit.Reset()
 	x.RespEdit.Reset()
 	x.Trail.Reset()
-	x.ReqBody, x.RespBody, x.ReqStop = nil, nil, nil
+	x.ReqBody, x.RespBody, x.ReqStop, x.Early = nil, nil, nil, nil
 	x.ID, x.Client, x.Secure, x.Start = RequestID{}, netip.Addr{}, false, time.Time{}
 	x.ForwardedFor, x.ForwardedHost = nil, nil
 	x.Route, x.Params, x.Allow = nil, x.Params[:0], ""

@@ -100,3 +100,5 @@ type all struct{ ResponseBody }
 func (all) Interrupt() {}
 
 func (all) JudgeCert([]*x509.Certificate, time.Time) (v CertVerdict, until time.Time) { return }
+
+func (all) Interim(*Head) error { return nil }

@@ -34,6 +34,32 @@ func (c Code) Public() Code {
 // Status returns the HTTP status of a refusal with this code.
 func (c Code) Status() int { return c.entry().status }
 
+// GRPC returns the gRPC status of a refusal with this code: what the HTTP
+// status says in that language.
+func (c Code) GRPC() int {
+	switch status := c.Status(); status {
+	case 499:
+		return 1 // CANCELLED
+	case 401:
+		return 16 // UNAUTHENTICATED
+	case 403:
+		return 7 // PERMISSION_DENIED
+	case 404, 405, 501:
+		return 12 // UNIMPLEMENTED: gRPC's word for a method that is not there
+	case 408, 504:
+		return 4 // DEADLINE_EXCEEDED
+	case 413, 429, 431:
+		return 8 // RESOURCE_EXHAUSTED
+	case 502, 503:
+		return 14 // UNAVAILABLE
+	default:
+		if status >= 400 && status < 500 {
+			return 3 // INVALID_ARGUMENT
+		}
+		return 13 // INTERNAL
+	}
+}
+
 // Detail returns the one sentence the caller reads. It is a constant.
 func (c Code) Detail() string { return c.Public().entry().detail }
 

@@ -31,6 +31,10 @@ type Config struct {
 	Unrouted *telemetry.RouteMetrics // for requests that no route matched
 	Log      *slog.Logger
 	Now      func() time.Time
+
+	// HTTP2Error is told what kind of thing a client did against the rules of
+	// HTTP/2, which net/http answers without asking us. From any goroutine.
+	HTTP2Error func(kind string)
 }
 
 // Gateway serves the snapshot in force. Safe for concurrent use.

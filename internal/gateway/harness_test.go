@@ -50,6 +50,7 @@ type house struct {
 	records  *events.Recorder
 	compiler *snapshot.Compiler
 	log      *lockedBuffer
+	metrics  *telemetry.Metrics
 	patience time.Duration // with bodies; 0: the default
 	ahead    atomic.Int64  // of the clock by which streams are judged
 }
@@ -81,7 +82,7 @@ func newHouse(t *testing.T, locals http.Handler, policies ...pipeline.Kind) *hou
 		codes = append(codes, telemetry.Code{Name: c.String(), Status: c.Status()})
 	}
 	metrics := telemetry.NewMetrics("test", codes)
-	h.records = events.NewRecorder(metrics)
+	h.records, h.metrics = events.NewRecorder(metrics), metrics
 	catalog := policy.Catalog()
 	for _, p := range policies {
 		for i := range catalog {
@@ -102,8 +103,9 @@ func newHouse(t *testing.T, locals http.Handler, policies ...pipeline.Kind) *hou
 	}
 	h.Gateway = gateway.New(gateway.Config{
 		Live: h.live, Records: h.records, Unrouted: metrics.Route(""),
-		Log: slog.New(slog.NewTextHandler(h.log, nil)),
-		Now: func() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) },
+		Log:        slog.New(slog.NewTextHandler(h.log, nil)),
+		Now:        func() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) },
+		HTTP2Error: metrics.HTTP2Error,
 	})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -20,7 +20,7 @@ import (
 )
 
 // http2Server is net/http's own HTTP/2 server, fed with connections that our
-// listeners accepted and whose TLS handshake chose h2.
+// listeners accepted and whose TLS handshake chose h2, or which began with h2.
 type http2Server struct {
 	g     *Gateway
 	srv   *http.Server
@@ -65,6 +65,7 @@ func newHTTP2Server(g *Gateway) *http2Server {
 	s.pool.New = func() any { return &exchange.Exchange{} }
 	only := new(http.Protocols)
 	only.SetHTTP2(true)
+	only.SetUnencryptedHTTP2(true) // of listeners with h2c; others hand over TLS only
 	s.srv = &http.Server{
 		Handler:   s,
 		Protocols: only,
@@ -73,6 +74,7 @@ func newHTTP2Server(g *Gateway) *http2Server {
 			SendPingTimeout:      http2Patience, // a peer that is gone is found out
 			PingTimeout:          http2Patience / 2,
 			WriteByteTimeout:     http2Patience,
+			CountError:           g.HTTP2Error,
 		},
 		MaxHeaderBytes: http2Head,
 		// Every request is ours to answer and to record, OPTIONS * too.
@@ -128,13 +130,16 @@ func (h *handed) EndIdle() bool {
 }
 
 // serve hands a connection to net/http and returns when it is over.
-func (s *http2Server) serve(l *listener, c *tls.Conn, guest *guest, spec *snapshot.Listener, info *exchange.Conn) {
+func (s *http2Server) serve(l *listener, c net.Conn, guest *guest, spec *snapshot.Listener, info *exchange.Conn) {
 	if !s.enter() {
 		c.Close()
 		return
 	}
 	defer s.serving.Done()
-	h := &handed{listener: l, guest: guest, raw: c.NetConn(), info: info, over: make(chan struct{})}
+	h := &handed{listener: l, guest: guest, raw: c, info: info, over: make(chan struct{})}
+	if t, ok := c.(*tls.Conn); ok {
+		h.raw = t.NetConn()
+	}
 	h.idle = time.AfterFunc(l.spec.Load().Limits.HeaderTimeout, func() { c.Close() })
 	s.infos.Store(c, h)
 	if l.isOver(spec) { // end did not see this one
@@ -213,7 +218,8 @@ func (s *http2Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			x.Cancel(fault.New(fault.ClientGone, "the client reset the stream"))
 		}
 	})
-	sink := &http2Sink{w: w, control: control, conn: h, patience: patience(limits.WriteTimeout)}
+	sink := &http2Sink{w: w, x: x, control: control, conn: h, patience: patience(limits.WriteTimeout)}
+	x.Early = sink
 	if f := readHTTP2(x, r, limits); f != nil {
 		s.g.Reject(x, sink, f)
 	} else {
@@ -264,6 +270,7 @@ type http2Body struct {
 	control  *http.ResponseController
 	patience time.Duration
 	waited   time.Duration // in Read
+	stream   bool          // the client may be silent: the upstream's idle time bounds the whole
 }
 
 // patience is a timeout of a listener, or the one that stands for none.
@@ -276,12 +283,17 @@ func patience(d time.Duration) time.Duration {
 
 func (b *http2Body) Read(p []byte) (int, error) {
 	began := time.Now()
-	b.control.SetReadDeadline(began.Add(b.patience))
+	if !b.stream {
+		b.control.SetReadDeadline(began.Add(b.patience))
+	}
 	n, err := b.r.Body.Read(p)
+	if !b.stream {
+		b.control.SetReadDeadline(time.Time{}) // it would end the body also while nobody reads
+	}
 	b.x.BytesIn += int64(n)
 	b.waited += time.Since(began)
 	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded), err == nil && b.waited > b.patience && float64(b.x.BytesIn) < http2Rate*b.waited.Seconds():
+	case errors.Is(err, os.ErrDeadlineExceeded), err == nil && !b.stream && b.waited > b.patience && float64(b.x.BytesIn) < http2Rate*b.waited.Seconds():
 		err = fault.New(fault.RequestTimeout, "the request body comes too slowly")
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		err = fault.New(fault.RequestMalformed, "the request body is shorter than its content-length").Because(err)
@@ -297,17 +309,26 @@ func (b *http2Body) Interrupt() { b.r.Body.Close() }
 // Continue does nothing: net/http sends 100 when the body is first read.
 func (b *http2Body) Continue() error { return nil }
 
-// Trailers returns nil: request trailers do not go on.
-func (b *http2Body) Trailers() *exchange.Head { return nil }
+// Trailers implements exchange.Body. A section that HTTP/1.1 would refuse is
+// not passed on.
+func (b *http2Body) Trailers() *exchange.Head {
+	h, f := http1.AcceptTrailers(b.r.Trailer, false)
+	if f != nil {
+		return nil
+	}
+	return h
+}
 
 func (b *http2Body) Replay() ([]byte, bool) { return nil, b.r.ContentLength == 0 }
 
 // http2Sink is the client's side of a stream.
 type http2Sink struct {
 	w        http.ResponseWriter
+	x        *exchange.Exchange
 	control  *http.ResponseController
 	conn     *handed
 	patience time.Duration
+	hurried  bool // a deadline is set
 	headed   bool // the head was sent
 	aborted  bool
 }
@@ -315,7 +336,17 @@ type http2Sink struct {
 var errSinkOrder = fault.New(fault.InternalError, "a response was written out of order")
 
 // hurry gives the client its time for what is written next.
-func (s *http2Sink) hurry() { s.control.SetWriteDeadline(time.Now().Add(s.patience)) }
+func (s *http2Sink) hurry() {
+	s.hurried = true
+	s.control.SetWriteDeadline(time.Now().Add(s.patience))
+}
+
+// rest ends what hurry began: a deadline would reset the stream also while
+// nothing is being written.
+func (s *http2Sink) rest() {
+	s.hurried = false
+	s.control.SetWriteDeadline(time.Time{})
+}
 
 func (s *http2Sink) Head(h *exchange.Head, e *exchange.Edits, length int64, first []byte) error {
 	if s.headed || s.aborted {
@@ -323,7 +354,9 @@ func (s *http2Sink) Head(h *exchange.Head, e *exchange.Edits, length int64, firs
 	}
 	s.headed = true
 	s.hurry()
-	copyFields(s.w.Header(), h, e)
+	if err := http1.CopyFields(s.w.Header(), h, e); err != nil {
+		return err
+	}
 	if len(s.w.Header()["Content-Type"]) == 0 {
 		s.w.Header()["Content-Type"] = nil // or net/http would guess one
 	}
@@ -338,7 +371,12 @@ func (s *http2Sink) Head(h *exchange.Head, e *exchange.Edits, length int64, firs
 		}
 	}
 	if length < 0 {
-		return s.control.Flush()
+		if err := s.control.Flush(); err != nil {
+			return err
+		}
+	}
+	if length != int64(len(first)) {
+		s.rest()
 	}
 	return nil
 }
@@ -352,13 +390,58 @@ func (s *http2Sink) Write(p []byte, flush bool) error {
 		return err
 	}
 	if flush {
-		return s.control.Flush()
+		if err := s.control.Flush(); err != nil {
+			return err
+		}
 	}
+	s.rest()
 	return nil
 }
 
-// Finish drops trailers: nothing that came behind a body is passed on yet.
-func (s *http2Sink) Finish(*exchange.Head) error { return nil }
+// Interim sends the links of a 103 (RFC 8297). Nothing else of it goes on: no
+// rule about responses has looked at it.
+func (s *http2Sink) Interim(h *exchange.Head) error {
+	if s.headed || s.aborted || h.Status != http.StatusEarlyHints {
+		return errSinkOrder
+	}
+	var links exchange.Head
+	for _, f := range h.Fields {
+		if exchange.EqualFold(f.Name, "link") {
+			links.Fields = append(links.Fields, f)
+		}
+	}
+	to := s.w.Header()
+	if err := http1.CopyFields(to, &links, nil); err != nil || len(links.Fields) == 0 {
+		return err
+	}
+	s.hurry()
+	s.w.WriteHeader(h.Status)
+	s.rest()
+	delete(to, "Link")
+	return nil
+}
+
+// Finish sends trailers to clients that say they take them, and to those of
+// gRPC, which always do.
+func (s *http2Sink) Finish(trailers *exchange.Head) error {
+	if !s.headed || s.aborted {
+		return errSinkOrder
+	}
+	if !s.hurried {
+		s.hurry() // for what is still to be sent when we have returned
+	}
+	if trailers == nil || !http1.TakesTrailers(&s.x.Req) && !asksGRPC(&s.x.Req) {
+		return nil
+	}
+	behind := http.Header{}
+	if err := http1.CopyFields(behind, trailers, nil); err != nil {
+		return err
+	}
+	for name, values := range behind {
+		s.w.Header()[http.TrailerPrefix+name] = values
+	}
+	return nil
+}
 
 func (s *http2Sink) Tunnel(*exchange.Head, *exchange.Edits, net.Conn, []byte) error {
 	return fault.New(fault.RequestMalformed, "HTTP/2 has no Upgrade (RFC 9113 section 8.6)")

@@ -137,7 +137,7 @@ func (l *listener) serve(tcp *net.TCPConn) {
 		info.Front = spec.Front
 	}
 	if spec.TLS == nil {
-		l.serveHTTP1(tcp, guest, spec, info)
+		l.servePlain(tcp, guest, spec, info)
 		return
 	}
 	c := l.handshake(tcp, spec, info)

@@ -106,24 +106,6 @@ func (w *localWriter) finish() error {
 	return w.sink.Finish(nil)
 }
 
-// copyFields puts what goes on of a head into a net/http header.
-func copyFields(to http.Header, h *exchange.Head, e *exchange.Edits) {
-	for i := range h.Fields {
-		f := &h.Fields[i]
-		if f.Drop || f.ID.HopByHop() || f.ID == exchange.HeaderContentLength || e != nil && e.Removes(f) {
-			continue
-		}
-		name := http.CanonicalHeaderKey(string(f.Name))
-		to[name] = append(to[name], string(f.Value))
-	}
-	if e != nil {
-		e.Each(func(name string, value []byte) {
-			name = http.CanonicalHeaderKey(name)
-			to[name] = append(to[name], string(value))
-		})
-	}
-}
-
 func setLength(to http.Header, length int64) {
 	if length >= 0 {
 		to.Set("Content-Length", strconv.FormatInt(length, 10))

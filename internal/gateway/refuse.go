@@ -12,8 +12,8 @@ import (
 
 // refuse writes the refusal page: a problem document (RFC 9457) made of
 // constants and the request id, so that nothing of the request can show up in
-// it. Response edits made so far are kept. r is nil when no route matched. It
-// returns false when nothing could be sent any more.
+// it. Callers of gRPC get a status of theirs instead. Response edits made so
+// far are kept. r is nil when no route matched. It returns false when nothing could be sent any more.
 func (g *Gateway) refuse(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route, code fault.Code) bool {
 	x.Resp.Reset()
 	x.Resp.Status = code.Status()
@@ -33,6 +33,9 @@ func (g *Gateway) refuse(x *exchange.Exchange, sink exchange.Sink, r *snapshot.R
 	if status := code.Status(); status == 429 || status == 503 {
 		wait := max(1, int64((x.RetryAfter+time.Second-1)/time.Second))
 		e.Set("Retry-After", strconv.AppendInt(x.Alloc(20)[:0], wait, 10))
+	}
+	if asksGRPC(&x.Req) {
+		return refuseGRPC(x, sink, code)
 	}
 	var page []byte
 	switch form := insists(&x.Req); form {

@@ -82,6 +82,7 @@ const none = fault.None
 // answer gives an allowed request to whoever answers it, and returns the code
 // of what went wrong on the way, or none.
 func (g *Gateway) answer(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route, lent *loan) fault.Code {
+	letStream(x, r)
 	if r.MaxBody > 0 {
 		if x.Req.Length > r.MaxBody {
 			x.Reason = "the declared length is over body.maxSize"

@@ -104,17 +104,9 @@ func Accept(h *exchange.Head) *fault.Error {
 		return f
 	}
 	for i := range h.Fields {
-		f := &h.Fields[i]
-		if len(f.Name) == 0 || !all(f.Name, isToken) {
-			return errFieldName
+		if f := acceptField(&h.Fields[i]); f != nil {
+			return f
 		}
-		if !allValue(f.Value) {
-			return errFieldValue
-		}
-		if len(trim(f.Value)) != len(f.Value) {
-			return errFieldSpace // HTTP/1.1 takes it away: what is judged must be what is read behind us
-		}
-		identify(f)
 	}
 	if h.Major != 1 {
 		if f := checkFrames(h); f != nil {

@@ -165,7 +165,7 @@ func (s *sink) Finish(trailers *exchange.Head) error {
 	if s.framing != byChunks {
 		return nil
 	}
-	if trailers != nil && !takesTrailers(&s.c.x.Req) {
+	if trailers != nil && !TakesTrailers(&s.c.x.Req) {
 		trailers = nil
 	}
 	out, err := appendLastChunk(s.c.lendOut(smallBuffer)[:0], trailers)

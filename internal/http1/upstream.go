@@ -269,6 +269,8 @@ func (u *upstreamConn) readHead() (silent bool, err error) {
 			return false, u.leaveHTTP()
 		case x.Resp.Status >= 200:
 			return false, u.begin()
+		case x.Early != nil:
+			x.Early.Interim(&x.Resp) // what it may not pass on it does not
 		}
 	}
 	return false, errInterim

@@ -94,8 +94,11 @@ func appendRequest(b []byte, x *exchange.Exchange, target Target, address string
 	if err != nil {
 		return b, err
 	}
-	if x.Upgrade != "" {
+	switch {
+	case x.Upgrade != "":
 		b = appendUpgrade(b, x.Upgrade)
+	case TakesTrailers(h): // said anew: it was about the client's connection
+		b = append(b, "Connection: TE\r\nTE: trailers\r\n"...)
 	}
 	switch {
 	case length < 0:
@@ -173,8 +176,8 @@ func appendLastChunk(b []byte, trailers *exchange.Head) ([]byte, error) {
 	return append(b, '\r', '\n'), nil
 }
 
-// takesTrailers reports whether a client said TE: trailers.
-func takesTrailers(h *exchange.Head) bool {
+// TakesTrailers reports whether a client said TE: trailers.
+func TakesTrailers(h *exchange.Head) bool {
 	for i := range h.Fields {
 		if h.Fields[i].ID != exchange.HeaderTE {
 			continue

@@ -2,17 +2,12 @@ package keys
 
 import (
 	"net/http"
-	"net/netip"
 
 	"github.com/warder-gateway/warder/internal/secret"
 )
 
 // SetTransport makes the set fetch through rt; dials are then not judged.
 func (r *Remote) SetTransport(rt http.RoundTripper) { r.source.secure, r.source.plain = rt, rt }
-
-// What is dialled, for tests.
-func RefuseInternal(a netip.Addr) error { return refuseInternal(a) }
-func OnlyLoopback(a netip.Addr) error   { return onlyLoopback(a) }
 
 // A key file that is locked at little cost: Argon2id is slow on purpose.
 func CreateCheap(path string, passphrase secret.Value) (*Embedded, error) {

@@ -7,15 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/warder-gateway/warder/internal/dial"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/secret"
 )
@@ -46,69 +45,22 @@ type found struct {
 func newSource(cfg RemoteConfig) source {
 	return source{
 		issuer: cfg.Issuer, file: cfg.JWKSFile, uri: cfg.JWKSURI,
-		secure: newTransport(cfg.CAPool, refuseInternal),
-		plain:  newTransport(cfg.CAPool, onlyLoopback),
+		secure: newTransport(cfg.CAPool, dial.Rules{Own: cfg.Own, Timeout: fetchTimeout}),
+		plain:  newTransport(cfg.CAPool, dial.Rules{Own: cfg.Own, Timeout: fetchTimeout, LoopbackOnly: true}),
 	}
 }
 
 // newTransport makes a transport that keeps no connection, follows no proxy
-// of the environment, and asks allowed about every address it dials.
-func newTransport(pool *x509.CertPool, allowed func(netip.Addr) error) http.RoundTripper {
-	dialer := &net.Dialer{
-		Timeout: fetchTimeout,
-		Control: func(_, address string, _ syscall.RawConn) error {
-			// After resolution: what a name says is of no account.
-			a, err := netip.ParseAddrPort(address)
-			if err != nil {
-				return err
-			}
-			return allowed(a.Addr().WithZone("").Unmap())
-		},
-	}
+// of the environment, and dials by the rules.
+func newTransport(pool *x509.CertPool, rules dial.Rules) http.RoundTripper {
 	return &http.Transport{
-		DialContext:            dialer.DialContext,
+		DialContext:            rules.Context,
 		TLSClientConfig:        &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    fetchTimeout,
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
-}
-
-// metadata are addresses outside link-local where clouds answer their own
-// machines without a password.
-var metadata = [...]netip.Addr{
-	netip.MustParseAddr("fd00:ec2::254"),   // AWS
-	netip.MustParseAddr("fd20:ce::254"),    // Google
-	netip.MustParseAddr("100.100.100.200"), // Alibaba
-	netip.MustParseAddr("192.0.0.192"),     // Oracle
-	netip.MustParseAddr("168.63.129.16"),   // Azure
-}
-
-var nat64 = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052
-
-// refuseInternal refuses addresses that no issuer has and that an attacker
-// would like us to ask.
-func refuseInternal(a netip.Addr) error {
-	if nat64.Contains(a) {
-		b := a.As16()
-		a = netip.AddrFrom4([4]byte(b[12:]))
-	}
-	refused := a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified()
-	for _, m := range metadata {
-		refused = refused || a == m
-	}
-	if refused {
-		return fmt.Errorf("%s is a link-local or metadata address: never dialled", a)
-	}
-	return nil
-}
-
-func onlyLoopback(a netip.Addr) error {
-	if !a.IsLoopback() {
-		return fmt.Errorf("%s is not a loopback address: http is for those only", a)
-	}
-	return nil
 }
 
 // load fetches the set once.

@@ -34,6 +34,7 @@ type RemoteConfig struct {
 	JWKSURI  string
 	JWKSFile string
 	CAPool   *x509.CertPool // nil: the system's
+	Own      []uint16       // loopback ports of our own surfaces: never dialled
 	MaxStale time.Duration  // how long the last good answer may serve; 0: 24 h
 	Log      *slog.Logger   // nil: silent
 }

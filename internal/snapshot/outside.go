@@ -41,7 +41,7 @@ func (b *build) compileListeners() {
 			share = max(leastShare, connections/2)
 		}
 		spec := &Listener{
-			Name: l.Name, Address: address, Connections: connections, PerAddress: share, Exposed: l.Plain() && !l.Address.Loopback(),
+			Name: l.Name, Address: address, Connections: connections, PerAddress: share, Exposed: l.Plain() && !l.Address.Loopback(), H2C: l.H2C,
 			Limits: http1.Limits{
 				HeaderSize: int(l.Limits.HeaderSize), Headers: l.Limits.Headers,
 				HeaderTimeout: l.Limits.HeaderTimeout.Std(), IdleTimeout: l.Limits.IdleTimeout.Std(),
@@ -73,7 +73,7 @@ func (b *build) behind(spec *Listener, l *config.Listener) {
 // what they prove. Certificates of ours are no part of it: a connection that
 // was made with the one before is as good.
 func securityOf(l *Listener) string {
-	parts := []string{"listener", fmt.Sprint(l.Redirect, l.Introducers)}
+	parts := []string{"listener", fmt.Sprint(l.Redirect, l.Introducers, l.H2C)}
 	if l.Front != nil {
 		parts = append(parts, "front", fmt.Sprint(*l.Front))
 	}
@@ -136,7 +136,7 @@ func (b *build) compileIssuer(name string, i *config.Issuer) {
 	}
 	cfg := keys.RemoteConfig{
 		Issuer: i.Issuer, JWKSURI: i.JWKSURI, JWKSFile: string(i.JWKSFile),
-		MaxStale: b.doc.Freshness.JWKS.Std(), Log: b.Log.With("issuer", name),
+		Own: b.ownPorts(), MaxStale: b.doc.Freshness.JWKS.Std(), Log: b.Log.With("issuer", name),
 	}
 	var ca []byte
 	if i.CAFile != "" {
@@ -146,7 +146,7 @@ func (b *build) compileIssuer(name string, i *config.Issuer) {
 			return
 		}
 	}
-	key := poolKey("keys", cfg.Issuer, cfg.JWKSURI, cfg.JWKSFile, cfg.MaxStale.String(), string(ca))
+	key := poolKey("keys", cfg.Issuer, cfg.JWKSURI, cfg.JWKSFile, cfg.MaxStale.String(), fmt.Sprint(cfg.Own), string(ca))
 	out.Keys = borrow(&b.s.loans, key, func() *keys.Remote { return keys.NewRemote(cfg) })
 }
 
@@ -158,7 +158,8 @@ func (b *build) upstream(name string, u *config.Upstream) *upstream.Group {
 	if u.Host != "keep" {
 		cfg.Host = u.Host
 	}
-	parts := []string{"upstream", name, u.Host, fmt.Sprint(cfg.Own)}
+	cfg.Protocol = protocols[u.Protocol]
+	parts := []string{"upstream", name, u.Protocol, u.Host, fmt.Sprint(cfg.Own)}
 	var client *tls.Config
 	if u.TLS != nil {
 		client = &tls.Config{ServerName: u.TLS.ServerName}
@@ -199,6 +200,9 @@ func (b *build) upstream(name string, u *config.Upstream) *upstream.Group {
 	return borrow(&b.s.loans, b.carriers[name], func() *upstream.Group { return upstream.New(cfg) })
 }
 
+// protocols are the names of protocols that upstreams speak.
+var protocols = map[string]upstream.Protocol{"http1": upstream.HTTP1, "http2": upstream.HTTP2, "grpc": upstream.GRPC}
+
 // ownPorts are the loopback ports of our own surfaces, which no upstream may
 // lead to: through one, strangers would ask in our name.
 func (b *build) ownPorts() (own []uint16) {
@@ -236,7 +240,6 @@ func compileTarget(raw string, client *tls.Config) (upstream.Target, error) {
 			t.TLS = client.Clone()
 		}
 		t.TLS.MinVersion = tls.VersionTLS12
-		t.TLS.NextProtos = []string{"http/1.1"}
 		if t.TLS.ServerName == "" {
 			t.TLS.ServerName = u.Hostname()
 		}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +23,10 @@ type Metrics struct {
 	reloadOK       prometheus.Gauge
 	reloadDuration prometheus.Gauge
 
+	http2 *prometheus.CounterVec
+	kinds sync.Map // of errors, seen
+	known atomic.Int64
+
 	mu     sync.Mutex
 	config *prometheus.GaugeVec
 	hash   string // of the configuration in force
@@ -39,6 +44,8 @@ func NewMetrics(version string, codes []Code) *Metrics {
 		reloadDuration: prometheus.NewGauge(prometheus.GaugeOpts{Name: metricReloadDuration, Help: "How long the last attempt took."}),
 		config:         prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: metricConfigInfo, Help: "The hash of the configuration in force; always 1."}, []string{labelHash}),
 	}
+	m.http2 = prometheus.NewCounterVec(prometheus.CounterOpts{Name: metricHTTP2Errors, Help: "Streams and connections that were ended because a client broke the rules of HTTP/2; the request, if there was one, has no record."}, []string{labelKind})
+	m.http2.WithLabelValues(otherKind)
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: metricBuildInfo, Help: "What runs; always 1.",
 		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
@@ -49,7 +56,7 @@ func NewMetrics(version string, codes []Code) *Metrics {
 	}
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.routes, m.reloads, m.reloadTime, m.reloadOK, m.reloadDuration, m.config, build,
+		m.routes, m.reloads, m.reloadTime, m.reloadOK, m.reloadDuration, m.config, m.http2, build,
 	)
 	return m
 }
@@ -86,6 +93,24 @@ func (m *Metrics) ReloadFailed(took time.Duration) {
 	m.reloads.WithLabelValues(reloadFailed).Inc()
 	m.reloadOK.Set(0)
 	m.reloadDuration.Set(took.Seconds())
+}
+
+const (
+	otherKind = "other"
+	maxKinds  = 64
+)
+
+// HTTP2Error counts what a client did against HTTP/2. Of kinds there are few,
+// named by the library; should there be more than 64, the rest are one.
+func (m *Metrics) HTTP2Error(kind string) {
+	if _, seen := m.kinds.Load(kind); !seen {
+		if m.known.Add(1) > maxKinds {
+			kind = otherKind
+		} else {
+			m.kinds.Store(kind, true)
+		}
+	}
+	m.http2.WithLabelValues(kind).Inc()
 }
 
 // Gauge lets the owner of a value show it; read is called at every scrape.

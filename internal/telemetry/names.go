@@ -54,6 +54,7 @@ const (
 	labelIssuer = "issuer"
 	labelResult = "result"
 	labelHash   = "hash"
+	labelKind   = "kind"
 )
 
 // Metric names a metric that another part of the gateway measures.
@@ -88,6 +89,7 @@ const (
 	metricReloadDuration = "warder_config_last_reload_duration_seconds"
 	metricConfigInfo     = "warder_config_info"
 	metricBuildInfo      = "warder_build_info"
+	metricHTTP2Errors    = "warder_http2_errors_total"
 	metricKeysAge        = "warder_issuer_keys_age_seconds"
 	metricKeysOK         = "warder_issuer_keys_last_fetch_successful"
 )

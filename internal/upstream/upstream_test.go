@@ -1,14 +1,12 @@
 package upstream_test
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -215,42 +213,5 @@ func TestAnExchangeInFlightOutlivesClose(t *testing.T) {
 	on <- true
 	if got := <-done; got != "whole <nil>" {
 		t.Error(got)
-	}
-}
-
-// What strangers may not ask they must not have us ask for them: our own admin
-// and health surfaces, and link-local addresses, where clouds answer their
-// machines without a password.
-func TestNeverDialled(t *testing.T) {
-	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	own := uint16(ln.Addr().(*net.TCPAddr).Port)
-	for _, c := range []struct {
-		name, address string
-		own           []uint16
-		want          string // in the reason; empty: is dialled
-	}{
-		{"a backend", ln.Addr().String(), nil, ""},
-		{"our own surface", ln.Addr().String(), []uint16{1, own}, "our own"},
-		{"our own surface by name", fmt.Sprintf("localhost:%d", own), []uint16{own}, "our own"},
-		{"a metadata service", "169.254.169.254:80", nil, "link-local"},
-		{"a link-local IPv6 address", "[fe80::1%lo]:80", nil, "link-local"},
-		{"a mapped metadata address", "[::ffff:169.254.169.254]:80", nil, "link-local"},
-		{"the unspecified address", fmt.Sprintf("0.0.0.0:%d", own), nil, "unspecified"},
-		{"a multicast address", "224.0.0.1:80", nil, "multicast"},
-	} {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		conn, err := upstream.Dialer(c.own)(ctx, c.address)
-		cancel()
-		if conn != nil {
-			conn.Close()
-		}
-		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
-			t.Errorf("%s: %v, want %q", c.name, err, c.want)
-		}
 	}
 }

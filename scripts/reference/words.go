@@ -100,6 +100,7 @@ var keyWords = map[string]words{
 	"Listener.address": {"Where to accept connections.", "`127.0.0.1:8080`; with certificates `:8443`"},
 	"Listener.tls":     {"HTTPS, or the word `none` for plain HTTP beyond loopback.", "plain, on loopback only"},
 	"Listener.limits":  {"Bounds for callers.", ""},
+	"Listener.h2c":     {"`true`: connections that begin with the preface of HTTP/2 speak it without TLS. For plain listeners; others choose HTTP/2 in the TLS handshake. `Upgrade: h2c` is never taken.", "`false`"},
 
 	"Listener.redirectToHttps": {"`true`: every request is answered with 308 to the same URL on the first listener with TLS, and nothing else is served. No `tls: none` is needed.", "`false`"},
 	"Listener.proxyProtocol":   {"Load balancers that pass connections on and say first whose they are.", "nobody: a PROXY header is malformed HTTP"},
@@ -171,10 +172,11 @@ var keyWords = map[string]words{
 	"Caller.issuer": {"Name of an issuer under `issuers`.", ""},
 	"Caller.id":     {"The client id there.", ""},
 
-	"Upstream.targets": {"At least one.", ""},
-	"Upstream.timeout": {"How long to wait.", ""},
-	"Upstream.tls":     {"For `https` targets.", "the system's CA certificates"},
-	"Upstream.host":    {"The `Host` that targets see: `keep` the caller's, `upstream` the target's own, or a name.", ""},
+	"Upstream.targets":  {"At least one.", ""},
+	"Upstream.timeout":  {"How long to wait.", ""},
+	"Upstream.tls":      {"For `https` targets.", "the system's CA certificates"},
+	"Upstream.protocol": {"`http1`; `http2`: chosen in the TLS handshake with `https` targets, without TLS from the first byte with `http` ones; `grpc`: the same, with trailers, see [gRPC](../CONFIGURATION.md#http2-and-grpc).", ""},
+	"Upstream.host":     {"The `Host` that targets see: `keep` the caller's, `upstream` the target's own, or a name.", ""},
 
 	"Target.url": {"`http://HOST:PORT` or `https://HOST:PORT`.", ""},
 
