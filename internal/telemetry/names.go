@@ -75,7 +75,6 @@ var (
 	CountersUp         = Metric{"warder_counters_up", "1 while limits are counted where the configuration says, 0 while the counters' server does not answer."}
 	CountersLocal      = Metric{"warder_counters_local_decisions_total", "Decisions on limits that memory took because the counters' server did not answer."}
 	AccessLogDropped   = Metric{"warder_access_log_dropped_total", "Lines the access log lost because its writer was too slow or failed."}
-	StoreUp            = Metric{"warder_store_up", "1 while the store answers and takes writes, 0 while it is down."}
 )
 
 // Metrics that this package measures.
