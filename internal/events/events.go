@@ -66,7 +66,13 @@ func (r *Record) Config() string {
 // until the exchange is reset. What the trail tells of the path is redacted
 // too, in the exchange itself.
 func Capture(x *exchange.Exchange, legend *exchange.Legend, code fault.Code, took time.Duration) Record {
-	r := Record{
+	var r Record
+	r.capture(x, legend, code, took)
+	return r
+}
+
+func (r *Record) capture(x *exchange.Exchange, legend *exchange.Legend, code fault.Code, took time.Duration) {
+	*r = Record{
 		Time:            x.Start,
 		ID:              x.ID,
 		ClientRequestID: clientRequestID(&x.Req),
@@ -111,7 +117,6 @@ func Capture(x *exchange.Exchange, legend *exchange.Legend, code fault.Code, too
 		r.Upstream = x.UpFirst - x.UpStart
 	}
 	r.UserAgent, _ = x.Req.Get(exchange.HeaderUserAgent)
-	return r
 }
 
 // splitTarget takes path and query from a target that was refused before it

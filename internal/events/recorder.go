@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/exchange"
@@ -13,8 +14,9 @@ import (
 // Recorder gives the records of finished requests to all who remember them.
 // Safe for concurrent use.
 type Recorder struct {
-	ring *Ring
-	log  *AccessLog
+	ring  *Ring
+	log   *AccessLog
+	spare sync.Pool // of *Record: on the stack of every connection it would be there for good
 }
 
 const (
@@ -35,9 +37,15 @@ func NewRecorder(m *telemetry.Metrics) *Recorder {
 // Record takes the record of an exchange; see Capture. It is called once per
 // exchange, as the last thing before the exchange is reset.
 func (r *Recorder) Record(x *exchange.Exchange, legend *exchange.Legend, code fault.Code, took time.Duration) {
-	rec := Capture(x, legend, code, took)
-	r.ring.Add(&rec)
-	r.log.Log(&rec)
+	rec, _ := r.spare.Get().(*Record)
+	if rec == nil {
+		rec = new(Record)
+	}
+	rec.capture(x, legend, code, took)
+	r.ring.Add(rec)
+	r.log.Log(rec)
+	*rec = Record{}
+	r.spare.Put(rec)
 }
 
 // Redirect says where the access log is written; see AccessLog.Redirect.
