@@ -12,7 +12,7 @@ import (
 // factor costs little memory. The container's limit, where there is one,
 // bounds it.
 const (
-	collectAt   = 400 // per cent of the live heap
+	collectAt   = 200 // per cent of the live heap
 	limitShare  = 90  // per cent of the container's memory
 	cgroupLimit = "/sys/fs/cgroup/memory.max"
 )

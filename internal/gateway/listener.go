@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -103,20 +104,11 @@ func (l *listener) isStopped() bool {
 
 func (l *listener) serve(tcp *net.TCPConn) {
 	guest := l.crowd.enter(tcp)
+	var secure *tls.Conn
 	defer func() {
-		// A bug outside of an exchange costs this connection, not the others.
-		if p := recover(); p != nil {
-			tcp.Close()
-			l.g.Log.Error("panic while serving a connection", telemetry.FieldPanic, fmt.Sprint(p), telemetry.FieldStack, string(debug.Stack()))
+		if secure == nil {
+			l.over(tcp, guest, recover())
 		}
-		if guest != nil {
-			l.crowd.leave(guest)
-		}
-		l.mu.Lock()
-		l.open.Add(-1)
-		l.empty.Broadcast()
-		l.mu.Unlock()
-		l.g.door.gone()
 	}()
 	if guest == nil { // stopped meanwhile
 		tcp.Close()
@@ -140,10 +132,36 @@ func (l *listener) serve(tcp *net.TCPConn) {
 		l.servePlain(tcp, guest, spec, info)
 		return
 	}
-	c := l.handshake(tcp, spec, info)
-	if c == nil {
+	if secure = l.handshake(tcp, spec, info); secure == nil {
 		return
 	}
+	// A handshake needs a deep stack, which would stay for as long as the
+	// connection does.
+	go func() {
+		defer func() { l.over(tcp, guest, recover()) }()
+		l.serveTLS(secure, guest, spec, info)
+	}()
+}
+
+// over ends what serve began. bug is what it panicked with, if it did: a bug
+// outside of an exchange costs its connection, not the others.
+func (l *listener) over(tcp *net.TCPConn, guest *guest, bug any) {
+	if bug != nil {
+		tcp.Close()
+		l.g.Log.Error("panic while serving a connection", telemetry.FieldPanic, fmt.Sprint(bug), telemetry.FieldStack, string(debug.Stack()))
+	}
+	if guest != nil {
+		l.crowd.leave(guest)
+	}
+	l.mu.Lock()
+	l.open.Add(-1)
+	l.empty.Broadcast()
+	l.mu.Unlock()
+	l.g.door.gone()
+}
+
+// serveTLS serves a connection after its handshake.
+func (l *listener) serveTLS(c *tls.Conn, guest *guest, spec *snapshot.Listener, info *exchange.Conn) {
 	if info.TLS.NegotiatedProtocol == "h2" {
 		info.Proto = "HTTP/2.0"
 		l.g.h2.serve(l, c, guest, spec, info)

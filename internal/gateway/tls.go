@@ -19,7 +19,10 @@ const handshakeTimeout = 10 * time.Second
 // it. It returns nil if nothing did: the connection is closed then.
 func (l *listener) handshake(tcp net.Conn, spec *snapshot.Listener, info *exchange.Conn) *tls.Conn {
 	now := time.Now()
-	c := tls.Server(tcp, spec.Handshake(now))
+	l.mu.Lock()
+	engine := l.engine
+	l.mu.Unlock()
+	c := tls.Server(engine.UnderTLS(tcp), spec.Handshake(now))
 	tcp.SetDeadline(now.Add(handshakeTimeout))
 	if err := c.Handshake(); err != nil {
 		tcp.Close()

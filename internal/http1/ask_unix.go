@@ -63,7 +63,7 @@ func (a *asker) take(fd uintptr) (done bool) {
 		}
 	}
 	var err error
-	if a.buf, a.n, err = lendAndRead(fd, a.bufs); err != nil {
+	if a.buf, a.n, err = lendAndRead(fd, a.bufs, smallBuffer); err != nil {
 		a.n = 0
 	}
 	return err != syscall.EAGAIN

@@ -43,9 +43,10 @@ type serverConn struct {
 	out     []byte // lent while a response is written
 	*served        // lent from a request's head to the end of its answer
 	info    *exchange.Conn
-	first   bool // the first request is still to come
-	inBody  bool // what src reads belongs to a request body
-	aborted bool // the last answer was broken off
+	records *records // under TLS, where Server.UnderTLS made it
+	first   bool     // the first request is still to come
+	inBody  bool     // what src reads belongs to a request body
+	aborted bool     // the last answer was broken off
 
 	reading  stamp // of the wait for a head or for body bytes; with stampIdle while idle
 	writing  stamp
@@ -66,13 +67,31 @@ type served struct {
 
 func newServerConn(s *Server, c net.Conn, info *exchange.Conn) *serverConn {
 	sc := &serverConn{srv: s, conn: fast(c), raw: c, first: true, info: info}
+	sc.src = source{bufs: &s.bufs, read: sc.read, first: firstReader(c, &s.bufs, smallBuffer)}
 	if t, ok := c.(*tls.Conn); ok {
 		sc.raw = t.NetConn()
+		if r, ok := sc.raw.(*records); ok {
+			sc.raw, sc.records = r.raw, r
+			sc.src.first = func() ([]byte, int, error) { return sc.firstOfTLS(t) }
+		}
 	}
 	sc.peer.watch(sc.raw)
-	sc.src = source{bufs: &s.bufs, read: sc.read}
-	sc.src.first = firstReader(c, &s.bufs)
 	return sc
+}
+
+// firstOfTLS waits for bytes over TLS, and only then takes a buffer for them.
+func (c *serverConn) firstOfTLS(t *tls.Conn) (buf []byte, n int, err error) {
+	b, ok, err := c.records.await(t)
+	if err != nil {
+		return nil, 0, err
+	}
+	buf = c.srv.bufs.get(smallBuffer)
+	if ok {
+		buf[0] = b
+		return buf, 1, nil
+	}
+	n, err = t.Read(buf)
+	return buf, n, err
 }
 
 func (c *serverConn) place() *int { return &c.index }
@@ -140,6 +159,9 @@ func (c *serverConn) serve() {
 func (c *serverConn) shut() {
 	c.src.r = c.src.w
 	c.src.release()
+	if c.records != nil {
+		c.records.release()
+	}
 	if c.broken.Load() || c.aborted {
 		c.raw.Close() // no close_notify: the client must see that something is missing
 		return

@@ -9,10 +9,10 @@ import (
 )
 
 // firstReader returns a function that waits for bytes on c and only then
-// takes a buffer of at least smallBuffer for them: most connections are idle
+// takes a buffer of at least size bytes for them: most connections are idle
 // most of the time. It returns nil where that cannot be done; under TLS what
 // arrives first may be no bytes of a message.
-func firstReader(c net.Conn, bufs *buffers) func() (buf []byte, n int, err error) {
+func firstReader(c net.Conn, bufs *buffers, size int) func() (buf []byte, n int, err error) {
 	raw := rawTCP(c)
 	if raw == nil {
 		return nil
@@ -21,7 +21,7 @@ func firstReader(c net.Conn, bufs *buffers) func() (buf []byte, n int, err error
 	var n int
 	var failed error
 	try := func(fd uintptr) (done bool) {
-		buf, n, failed = lendAndRead(fd, bufs)
+		buf, n, failed = lendAndRead(fd, bufs, size)
 		return failed != syscall.EAGAIN
 	}
 	return func() ([]byte, int, error) {
@@ -54,8 +54,8 @@ func rawTCP(c net.Conn) syscall.RawConn {
 
 // lendAndRead reads from a socket without waiting, into a buffer it lends. buf
 // is nil if the error is EAGAIN.
-func lendAndRead(fd uintptr, bufs *buffers) (buf []byte, n int, err error) {
-	buf = bufs.get(smallBuffer)
+func lendAndRead(fd uintptr, bufs *buffers, size int) (buf []byte, n int, err error) {
+	buf = bufs.get(size)
 	n, err = readNow(fd, buf)
 	if err == syscall.EAGAIN {
 		bufs.put(buf)

@@ -6,19 +6,26 @@ import (
 	"net"
 )
 
-// records is the connection under a TLS client. It hands over the bytes of one
+// records is the connection under a tls.Conn. It hands over the bytes of one
 // record per call at most, so that between two records tls.Conn holds nothing
-// that was not decrypted yet: what follows waits here, where it can be seen.
-// Only the goroutine that reads from the tls.Conn uses it.
+// that was not decrypted yet: what follows waits here, where it can be seen,
+// and while nothing has come there is no buffer. Only the goroutine that reads
+// from the tls.Conn uses it.
 type records struct {
-	net.Conn
-	bufs  *buffers
-	buf   []byte // nil while nothing is buffered and nobody reads
-	r, w  int    // what came and was not handed over yet is buf[r:w]
-	head  int    // bytes of the record's header handed over, while it is not whole
-	left  int    // bytes of the record still to be handed over, behind a whole header
-	still bool   // nothing is handed over
-	one   [1]byte
+	net.Conn // raw, the quickest way
+	raw      net.Conn
+	bufs     *buffers
+	first    func() (buf []byte, n int, err error) // see source
+	buf      []byte                                // nil while nothing is buffered and nobody reads
+	r, w     int                                   // what came and was not handed over yet is buf[r:w]
+	head     int                                   // bytes of the record's header handed over, while it is not whole
+	left     int                                   // bytes of the record still to be handed over, behind a whole header
+	still    bool                                  // nothing is handed over
+	one      [1]byte
+}
+
+func newRecords(c net.Conn, bufs *buffers) *records {
+	return &records{Conn: fast(c), raw: c, bufs: bufs, first: firstReader(c, bufs, bodyBuffer)}
 }
 
 // recordHeader is the size of a record's header; its last two bytes are the
@@ -56,10 +63,15 @@ func (s *records) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill reads what has come, which may be more than one record.
-func (s *records) fill() error {
-	s.buf = s.bufs.get(bodyBuffer)
-	n, err := s.Conn.Read(s.buf)
+// fill waits for what comes, which may be more than one record.
+func (s *records) fill() (err error) {
+	var n int
+	if s.first != nil {
+		s.buf, n, err = s.first()
+	} else {
+		s.buf = s.bufs.get(bodyBuffer)
+		n, err = s.Conn.Read(s.buf)
+	}
 	if s.r, s.w = 0, n; n == 0 {
 		s.release()
 		return err
@@ -73,6 +85,23 @@ func (s *records) release() {
 		s.bufs.put(s.buf)
 		s.buf, s.r, s.w = nil, 0, 0
 	}
+}
+
+// await waits until a record, or a part of one, has come from the socket,
+// unless c, the tls.Conn over s, has plaintext: then it gives a byte of it.
+func (s *records) await(c *tls.Conn) (b byte, ok bool, err error) {
+	s.still = true
+	n, err := c.Read(s.one[:])
+	s.still = false
+	switch {
+	case n > 0:
+		return s.one[0], true, nil
+	case !errors.Is(err, errStill):
+		return 0, false, err
+	case s.r < s.w:
+		return 0, false, nil
+	}
+	return 0, false, s.fill()
 }
 
 // drained reports whether nothing that came was left unread by the user of c,

@@ -46,6 +46,10 @@ func (s *Server) serve(conn *serverConn) {
 	conn.serve()
 }
 
+// UnderTLS returns c as a connection for a tls.Server that ServeConn or NewConn
+// will get: over it, an idle connection holds no buffer.
+func (s *Server) UnderTLS(c net.Conn) net.Conn { return newRecords(c, &s.bufs) }
+
 func (s *Server) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -68,7 +68,7 @@ func newUpstreamConn(p *Pool, c net.Conn) *upstreamConn {
 
 // secure makes the connection one of TLS.
 func (u *upstreamConn) secure(ctx context.Context, cfg *tls.Config) error {
-	u.records = &records{Conn: u.raw, bufs: &u.pool.bufs}
+	u.records = newRecords(u.raw, &u.pool.bufs)
 	u.tls = tls.Client(u.records, cfg)
 	u.conn = u.tls
 	return u.tls.HandshakeContext(ctx)
