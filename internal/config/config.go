@@ -23,7 +23,7 @@ import (
 const (
 	MaxBytes = 4 << 20 // of one file
 	MaxDepth = 64      // of nesting
-	MaxNodes = 100_000 // keys and values together
+	MaxNodes = 500_000 // keys and values together
 
 	maxProblems = 1000 // that are reported
 )
