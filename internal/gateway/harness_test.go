@@ -45,7 +45,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // house is a gateway on real sockets.
 type house struct {
 	*gateway.Gateway
-	t        *testing.T
+	t        testing.TB
 	live     *snapshot.Live
 	records  *events.Recorder
 	compiler *snapshot.Compiler
@@ -74,7 +74,7 @@ func (b *lockedBuffer) String() string {
 
 // newHouse makes a gateway that serves nothing yet. Policies are put over
 // those of the catalog; locals are answered by ourselves on host local.
-func newHouse(t *testing.T, locals http.Handler, policies ...pipeline.Kind) *house {
+func newHouse(t testing.TB, locals http.Handler, policies ...pipeline.Kind) *house {
 	t.Helper()
 	h := &house{t: t, live: &snapshot.Live{}, log: &lockedBuffer{}}
 	var codes []telemetry.Code
@@ -189,11 +189,11 @@ func through(listeners, routes string) string {
 // conn is a client that speaks by hand.
 type conn struct {
 	net.Conn
-	t *testing.T
+	t testing.TB
 	r *bufio.Reader
 }
 
-func dial(t *testing.T, address string) *conn {
+func dial(t testing.TB, address string) *conn {
 	t.Helper()
 	c, err := net.Dial("tcp", address)
 	if err != nil {
@@ -202,7 +202,7 @@ func dial(t *testing.T, address string) *conn {
 	return talk(t, c)
 }
 
-func talk(t *testing.T, c net.Conn) *conn {
+func talk(t testing.TB, c net.Conn) *conn {
 	c.SetDeadline(time.Now().Add(10 * time.Second))
 	t.Cleanup(func() { c.Close() })
 	return &conn{c, t, bufio.NewReader(c)}
@@ -250,7 +250,7 @@ func (c *conn) ended() {
 	}
 }
 
-func eventually(t *testing.T, what string, holds func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.After(10 * time.Second)
 	for !holds() {
@@ -264,7 +264,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 
 // certificate returns the words of a TLS listener for 127.0.0.1 and a client
 // that speaks HTTP/2 and trusts it.
-func certificate(t *testing.T) (words string, client *http.Client) {
+func certificate(t testing.TB) (words string, client *http.Client) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

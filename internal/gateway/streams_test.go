@@ -100,7 +100,7 @@ var kinds = []kind{
 // river is a stream that a client has opened.
 type river struct {
 	kind
-	t      *testing.T
+	t      testing.TB
 	f      *fountain
 	id     exchange.RequestID
 	name   string

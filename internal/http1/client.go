@@ -1,11 +1,13 @@
 package http1
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +20,7 @@ type PoolConfig struct {
 	Address     string                                                      // host:port
 	TLS         *tls.Config                                                 // nil: plain. It is used as it is, ServerName included
 	Dial        func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
-	MaxIdle     int                                                         // idle connections kept; default 64
+	MaxIdle     int                                                         // idle connections kept; default 512
 	IdleTimeout time.Duration                                               // of a connection not in use; default 60s
 }
 
@@ -51,9 +53,18 @@ type Pool struct {
 	sweeper *sweeper
 
 	mu     sync.Mutex
-	idle   []*upstreamConn // the last used is the last
+	idle   []*upstreamConn // by idleSince: the last used is the last, and used first
 	closed bool
+
+	asked int // how many of idle, more or less, dropDead has looked at since it began anew; of the sweeper's goroutine
 }
+
+// Connections that have rested for so long are looked at whether the upstream
+// has closed them, so many at each tick.
+const (
+	restful   = time.Second
+	lookedPer = 32
+)
 
 var (
 	errPoolClosed  = fault.New(fault.UpstreamUnreachable, "the upstream is no longer configured")
@@ -64,7 +75,7 @@ var (
 // NewPool returns a pool. It connects to nothing before the first exchange.
 func NewPool(cfg PoolConfig) *Pool {
 	if cfg.MaxIdle <= 0 {
-		cfg.MaxIdle = 64
+		cfg.MaxIdle = 512
 	}
 	if cfg.IdleTimeout <= 0 {
 		cfg.IdleTimeout = time.Minute
@@ -184,8 +195,8 @@ func (p *Pool) get(x *exchange.Exchange, t Timeouts) (*upstreamConn, error) {
 
 // put keeps a connection for the next exchange.
 func (p *Pool) put(u *upstreamConn) {
-	u.idleSince = p.sweeper.now()
 	p.mu.Lock()
+	u.idleSince = p.sweeper.now()
 	if !p.closed && len(p.idle) < p.cfg.MaxIdle {
 		p.idle = append(p.idle, u)
 		u = nil
@@ -197,21 +208,67 @@ func (p *Pool) put(u *upstreamConn) {
 }
 
 // dropOld closes connections that were idle for too long or that the
-// upstream has closed.
+// upstream has closed. Nobody waits for it: the system is asked and told
+// without the lock.
 func (p *Pool) dropOld() {
-	oldest := p.sweeper.now() - int64(p.cfg.IdleTimeout)
+	now := p.sweeper.now()
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	kept := p.idle[:0]
-	for _, u := range p.idle {
-		if u.idleSince < oldest || !u.peer.quiet() {
-			u.close()
+	old := slices.Clone(p.idle[:p.after(now-int64(p.cfg.IdleTimeout))])
+	p.idle = slices.Delete(p.idle, 0, len(old))
+	from, to := p.asked, p.after(now-int64(restful))
+	if from >= to {
+		from = 0
+	}
+	to = min(to, from+lookedPer)
+	rested := slices.Clone(p.idle[from:to])
+	p.idle = slices.Delete(p.idle, from, to)
+	p.mu.Unlock()
+	p.asked = from
+	for _, u := range old {
+		u.close()
+	}
+	if len(rested) > 0 {
+		p.asked += p.dropDead(rested)
+	}
+}
+
+// after returns how many idle connections have rested since before t. p.mu is
+// held.
+func (p *Pool) after(t int64) int {
+	n, _ := slices.BinarySearchFunc(p.idle, t, func(u *upstreamConn, t int64) int { return cmp.Compare(u.idleSince, t) })
+	return n
+}
+
+// dropDead puts back what the upstream has not closed of rested, which was
+// taken out of p.idle in one piece, and closes the others. It returns how many
+// it put back.
+func (p *Pool) dropDead(rested []*upstreamConn) int {
+	open := rested[:0]
+	var dead []*upstreamConn
+	for _, u := range rested {
+		if u.peer.quiet() {
+			open = append(open, u)
 		} else {
-			kept = append(kept, u)
+			dead = append(dead, u)
 		}
 	}
-	clear(p.idle[len(kept):])
-	p.idle = kept
+	p.mu.Lock()
+	room := max(0, p.cfg.MaxIdle-len(p.idle))
+	if p.closed {
+		room = 0
+	}
+	if len(open) > room {
+		dead = append(dead, open[room:]...)
+		open = open[:room]
+	}
+	if len(open) > 0 {
+		p.idle = slices.Insert(p.idle, p.after(open[0].idleSince), open...)
+	}
+	p.mu.Unlock()
+	for _, u := range dead {
+		u.close()
+	}
+	return len(open)
 }
 
 // Close closes the idle connections; the others close when their exchange is
