@@ -199,6 +199,15 @@ func (id HeaderID) String() string {
 	return ""
 }
 
+// Usual returns the field's name as it is mostly written, which is also how
+// net/http spells it; "" for HeaderOther.
+func (id HeaderID) Usual() string {
+	if id < headerCount {
+		return usualNames[id]
+	}
+	return ""
+}
+
 // HopByHop reports whether fields of this kind concern one connection only
 // (RFC 9110 section 7.6.1) and never go on.
 func (id HeaderID) HopByHop() bool {

@@ -62,7 +62,7 @@ const (
 
 func newHTTP2Server(g *Gateway) *http2Server {
 	s := &http2Server{g: g, conns: handover{c: make(chan net.Conn), closed: make(chan struct{})}}
-	s.pool.New = func() any { return &exchange.Exchange{} }
+	s.pool.New = func() any { return new(http2Stream) }
 	only := new(http.Protocols)
 	only.SetHTTP2(true)
 	only.SetUnencryptedHTTP2(true) // of listeners with h2c; others hand over TLS only
@@ -205,61 +205,100 @@ func (s *http2Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.handlers.Add(1)
 	defer h.handlers.Done()
 	defer h.streams.Add(-1)
-	x := s.pool.Get().(*exchange.Exchange)
+	t := s.pool.Get().(*http2Stream)
+	x, body, sink := &t.x, &t.body, &t.sink
 	x.Conn, x.Start = h.info, s.g.Now()
-	control := http.NewResponseController(w)
 	limits := &h.listener.spec.Load().Limits
-	body := &http2Body{r: r, x: x, control: control, patience: patience(limits.BodyTimeout)}
-	x.ReqBody, x.ReqStop = body, body
+	control := w.(http2Writer)
+	*body = http2Body{r: r, x: x, control: control, patience: patience(limits.BodyTimeout)}
+	*sink = http2Sink{w: control, x: x, conn: h, header: &t.header, patience: patience(limits.WriteTimeout)}
+	x.ReqBody, x.ReqStop, x.Early = body, body, sink
 	stop := context.AfterFunc(r.Context(), func() {
 		if s.cut.Load() {
 			x.Cancel(errCut)
 		} else {
-			x.Cancel(fault.New(fault.ClientGone, "the client reset the stream"))
+			x.Cancel(errReset)
 		}
 	})
-	sink := &http2Sink{w: w, x: x, control: control, conn: h, patience: patience(limits.WriteTimeout)}
-	x.Early = sink
 	if f := readHTTP2(x, r, limits); f != nil {
 		s.g.Reject(x, sink, f)
 	} else {
 		s.g.Serve(x, sink)
 	}
+	aborted := sink.aborted
 	if stop() {
 		// The context can no longer touch x: only then may another request have it.
-		x.Reset()
-		x.Conn = nil
-		s.pool.Put(x)
+		t.reset()
+		s.pool.Put(t)
 	}
-	if sink.aborted {
+	if aborted {
 		panic(http.ErrAbortHandler) // net/http's way to reset the stream
 	}
 }
+
+// http2Stream is what serving a stream takes, kept for the next one: of any
+// connection.
+type http2Stream struct {
+	x      exchange.Exchange
+	body   http2Body
+	sink   http2Sink
+	header http1.Header
+}
+
+// reset forgets the stream and keeps the memory.
+func (t *http2Stream) reset() {
+	t.x.Reset()
+	t.x.Conn = nil
+	t.body, t.sink = http2Body{}, http2Sink{}
+	t.header.Reset()
+}
+
+// http2Writer is the http.ResponseWriter of net/http's HTTP/2, with what an
+// http.ResponseController would ask it for.
+type http2Writer interface {
+	http.ResponseWriter
+	FlushError() error
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+}
+
+var errReset = fault.New(fault.ClientGone, "the client reset the stream")
 
 // readHTTP2 fills the exchange's head. What HTTP/2 itself forbids, net/http
 // has refused already; what goes beyond is checked as for HTTP/1.1.
 func readHTTP2(x *exchange.Exchange, r *http.Request, limits *http1.Limits) *fault.Error {
 	q := &x.Req
 	q.Major, q.Minor = 2, 0
-	q.Method = []byte(r.Method)
-	q.Target = []byte(r.RequestURI)
 	q.Length = r.ContentLength
+	said := func(name, value string) bool {
+		return name == "Host" && value == r.Host // beside, or in place of, :authority (RFC 9113 section 8.3.1)
+	}
+	size, n := len(r.Method)+len(r.RequestURI)+len("Host: \r\n")+len(r.Host), 1
 	for name, values := range r.Header {
 		for _, v := range values {
-			if name == "Host" && v == r.Host {
-				continue // said beside, or in place of, :authority (RFC 9113 section 8.3.1)
+			if !said(name, v) {
+				size += len(name) + len(v) + len(": \r\n")
+				n++
 			}
-			q.Fields = append(q.Fields, exchange.Field{Name: []byte(name), Value: []byte(v)})
 		}
 	}
-	q.Fields = append(q.Fields, exchange.Field{Name: []byte("Host"), Value: []byte(r.Host)})
-	size := len(q.Method) + len(q.Target)
-	for i := range q.Fields {
-		size += len(q.Fields[i].Name) + len(q.Fields[i].Value) + len(": \r\n")
+	text := x.Alloc(size)[:0] // net/http lets no head grow much larger than limits can be
+	put := func(s string) []byte {
+		text = append(text, s...)
+		return text[len(text)-len(s) : len(text) : len(text)]
 	}
-	if size > limits.HeaderSize || len(q.Fields) > limits.Headers {
+	q.Method, q.Target = put(r.Method), put(r.RequestURI)
+	if size > limits.HeaderSize || n > limits.Headers {
 		return fault.New(fault.HeadersTooLarge, "the head is over limits.headerSize or limits.headers of the listener")
 	}
+	for name, values := range r.Header {
+		for _, v := range values {
+			if !said(name, v) {
+				q.Fields = append(q.Fields, exchange.Field{Name: put(name), Value: put(v)})
+			}
+		}
+	}
+	q.Fields = append(q.Fields, exchange.Field{Name: put("Host"), Value: put(r.Host)})
 	return http1.Accept(q)
 }
 
@@ -267,7 +306,7 @@ func readHTTP2(x *exchange.Exchange, r *http.Request, limits *http1.Limits) *fau
 type http2Body struct {
 	r        *http.Request
 	x        *exchange.Exchange
-	control  *http.ResponseController
+	control  http2Writer
 	patience time.Duration
 	waited   time.Duration // in Read
 	stream   bool          // the client may be silent: the upstream's idle time bounds the whole
@@ -323,10 +362,10 @@ func (b *http2Body) Replay() ([]byte, bool) { return nil, b.r.ContentLength == 0
 
 // http2Sink is the client's side of a stream.
 type http2Sink struct {
-	w        http.ResponseWriter
+	w        http2Writer
 	x        *exchange.Exchange
-	control  *http.ResponseController
 	conn     *handed
+	header   *http1.Header
 	patience time.Duration
 	hurried  bool // a deadline is set
 	headed   bool // the head was sent
@@ -338,14 +377,14 @@ var errSinkOrder = fault.New(fault.InternalError, "a response was written out of
 // hurry gives the client its time for what is written next.
 func (s *http2Sink) hurry() {
 	s.hurried = true
-	s.control.SetWriteDeadline(time.Now().Add(s.patience))
+	s.w.SetWriteDeadline(time.Now().Add(s.patience))
 }
 
 // rest ends what hurry began: a deadline would reset the stream also while
 // nothing is being written.
 func (s *http2Sink) rest() {
 	s.hurried = false
-	s.control.SetWriteDeadline(time.Time{})
+	s.w.SetWriteDeadline(time.Time{})
 }
 
 func (s *http2Sink) Head(h *exchange.Head, e *exchange.Edits, length int64, first []byte) error {
@@ -354,24 +393,24 @@ func (s *http2Sink) Head(h *exchange.Head, e *exchange.Edits, length int64, firs
 	}
 	s.headed = true
 	s.hurry()
-	if err := http1.CopyFields(s.w.Header(), h, e); err != nil {
+	to := s.w.Header()
+	if err := s.header.Copy(to, h, e, length); err != nil {
 		return err
 	}
-	if len(s.w.Header()["Content-Type"]) == 0 {
-		s.w.Header()["Content-Type"] = nil // or net/http would guess one
+	if len(to["Content-Type"]) == 0 {
+		to["Content-Type"] = nil // or net/http would guess one
 	}
 	if s.conn.ending.Load() {
-		s.w.Header().Set("Connection", "close") // net/http's way to send GOAWAY
+		to.Set("Connection", "close") // net/http's way to send GOAWAY
 	}
-	setLength(s.w.Header(), length)
-	s.w.WriteHeader(h.Status)
+	s.w.WriteHeader(h.Status) // has a copy of its own from now on
 	if len(first) > 0 {
 		if _, err := s.w.Write(first); err != nil {
 			return err
 		}
 	}
 	if length < 0 {
-		if err := s.control.Flush(); err != nil {
+		if err := s.w.FlushError(); err != nil {
 			return err
 		}
 	}
@@ -390,7 +429,7 @@ func (s *http2Sink) Write(p []byte, flush bool) error {
 		return err
 	}
 	if flush {
-		if err := s.control.Flush(); err != nil {
+		if err := s.w.FlushError(); err != nil {
 			return err
 		}
 	}
@@ -450,7 +489,7 @@ func (s *http2Sink) Tunnel(*exchange.Head, *exchange.Edits, net.Conn, []byte) er
 func (s *http2Sink) Abort(error) { s.aborted = true }
 
 // Cut resets the stream.
-func (s *http2Sink) Cut() { s.control.SetWriteDeadline(time.Unix(1, 0)) }
+func (s *http2Sink) Cut() { s.w.SetWriteDeadline(time.Unix(1, 0)) }
 
 // handover is a listener whose connections come from elsewhere.
 type handover struct {

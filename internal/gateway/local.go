@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"strconv"
 
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
@@ -104,10 +103,4 @@ func (w *localWriter) finish() error {
 	}
 	w.x.BytesOut += int64(len(body))
 	return w.sink.Finish(nil)
-}
-
-func setLength(to http.Header, length int64) {
-	if length >= 0 {
-		to.Set("Content-Length", strconv.FormatInt(length, 10))
-	}
 }

@@ -2,6 +2,7 @@ package http1
 
 import (
 	"net/http"
+	"strconv"
 
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
@@ -127,27 +128,93 @@ func metadataTrailer(f *exchange.Field) bool {
 // CopyFields puts what goes on of a head, e merged, into a header of
 // net/http. What the writers of this package leave out or refuse, it does too.
 func CopyFields(to http.Header, h *exchange.Head, e *exchange.Edits) error {
+	return new(Header).Copy(to, h, e, -1)
+}
+
+// Header is the memory of heads that are copied one after the other. What it
+// put into a header of net/http is dead after the next Reset, but for the
+// texts. Its zero value is empty.
+type Header struct {
+	text   []byte
+	fields []headerField
+	values []string
+}
+
+type headerField struct {
+	name string
+	end  int // of the value in text
+}
+
+// sharedText is how large a head is whose values share one text. A single
+// value may be remembered for as long as the connection, by its table of
+// fields, and with it all that it shares a text with.
+const sharedText = 512
+
+// Reset forgets what was copied and keeps the memory.
+func (c *Header) Reset() {
+	clear(c.fields)
+	clear(c.values)
+	c.text, c.fields, c.values = c.text[:0], c.fields[:0], c.values[:0]
+	if cap(c.text) > maxResponseHead {
+		c.text = nil
+	}
+}
+
+// Copy is CopyFields into the memory of c, which is empty, with a
+// Content-Length if length is not negative.
+func (c *Header) Copy(to http.Header, h *exchange.Head, e *exchange.Edits, length int64) error {
 	for i := range h.Fields {
 		f := &h.Fields[i]
 		if f.Drop || ours(f.ID) || e != nil && e.Removes(f) {
 			continue
 		}
-		name := http.CanonicalHeaderKey(string(f.Name))
-		to[name] = append(to[name], string(f.Value))
+		name := f.ID.Usual()
+		if name == "" {
+			name = http.CanonicalHeaderKey(string(f.Name))
+		}
+		c.put(name, f.Value)
 	}
-	if e == nil {
-		return nil
+	if e != nil {
+		for i := range e.Len() {
+			name, value, ok := e.At(i)
+			if !ok || ours(e.ID(i)) {
+				continue
+			}
+			if !tokenString(name) || !allValue(value) {
+				return errEdit
+			}
+			c.put(http.CanonicalHeaderKey(name), value)
+		}
 	}
-	for i := range e.Len() {
-		name, value, ok := e.At(i)
-		if !ok || ours(e.ID(i)) {
+	if length >= 0 {
+		c.text = strconv.AppendInt(c.text, length, 10)
+		c.fields = append(c.fields, headerField{"Content-Length", len(c.text)})
+	}
+	shared := ""
+	if len(c.text) <= sharedText {
+		shared = string(c.text)
+	}
+	from := 0
+	for _, f := range c.fields {
+		var value string
+		if shared != "" {
+			value = shared[from:f.end]
+		} else {
+			value = string(c.text[from:f.end])
+		}
+		from = f.end
+		if old := to[f.name]; len(old) > 0 {
+			to[f.name] = append(old, value)
 			continue
 		}
-		if !tokenString(name) || !allValue(value) {
-			return errEdit
-		}
-		name = http.CanonicalHeaderKey(name)
-		to[name] = append(to[name], string(value))
+		n := len(c.values)
+		c.values = append(c.values, value)
+		to[f.name] = c.values[n : n+1 : n+1]
 	}
 	return nil
+}
+
+func (c *Header) put(name string, value []byte) {
+	c.text = append(c.text, value...)
+	c.fields = append(c.fields, headerField{name, len(c.text)})
 }
