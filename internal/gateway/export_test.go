@@ -22,3 +22,14 @@ func (g *Gateway) Streams() (open, given int) {
 	}
 	return open, given
 }
+
+// CrewResting returns how many goroutines wait for streams of HTTP/2.
+func (g *Gateway) CrewResting() (n int) {
+	for i := range g.h2.crews.crews {
+		c := &g.h2.crews.crews[i]
+		c.mu.Lock()
+		n += len(c.resting)
+		c.mu.Unlock()
+	}
+	return n
+}

@@ -25,8 +25,9 @@ type http2Server struct {
 	g     *Gateway
 	srv   *http.Server
 	conns handover
-	infos sync.Map // net.Conn -> *handed
-	pool  sync.Pool
+	infos sync.Map  // net.Conn -> *handed
+	pool  sync.Pool // of *http2Stream
+	crews *crewSet
 	cut   atomic.Bool // what ends now is ended by us
 
 	mu      sync.Mutex
@@ -40,6 +41,7 @@ type handed struct {
 	guest    *guest
 	raw      net.Conn // without TLS
 	info     *exchange.Conn
+	crew     *crew
 	over     chan struct{}
 	idle     *time.Timer  // ends the connection while no stream is open
 	since    atomic.Int64 // when the last stream ended, Unix nanoseconds; 0 while there is one, -1 once ended for being idle
@@ -62,7 +64,8 @@ const (
 
 func newHTTP2Server(g *Gateway) *http2Server {
 	s := &http2Server{g: g, conns: handover{c: make(chan net.Conn), closed: make(chan struct{})}}
-	s.pool.New = func() any { return new(http2Stream) }
+	s.pool.New = func() any { return &http2Stream{served: make(chan struct{}, 1)} }
+	s.crews = newCrewSet(s.serveStream)
 	only := new(http.Protocols)
 	only.SetHTTP2(true)
 	only.SetUnencryptedHTTP2(true) // of listeners with h2c; others hand over TLS only
@@ -136,7 +139,7 @@ func (s *http2Server) serve(l *listener, c net.Conn, guest *guest, spec *snapsho
 		return
 	}
 	defer s.serving.Done()
-	h := &handed{listener: l, guest: guest, raw: c, info: info, over: make(chan struct{})}
+	h := &handed{listener: l, guest: guest, raw: c, info: info, crew: s.crews.pick(), over: make(chan struct{})}
 	if t, ok := c.(*tls.Conn); ok {
 		h.raw = t.NetConn()
 	}
@@ -194,11 +197,11 @@ func (s *http2Server) shutdown(ctx context.Context) error {
 	s.over = true
 	s.mu.Unlock()
 	s.serving.Wait()
+	s.crews.stop()
 	return err
 }
 
-// ServeHTTP turns a request of net/http into an exchange, through the same
-// functions that judge HTTP/1.1.
+// ServeHTTP implements http.Handler.
 func (s *http2Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := r.Context().Value(connKey{}).(*handed)
 	h.streams.Add(1)
@@ -206,13 +209,30 @@ func (s *http2Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer h.handlers.Done()
 	defer h.streams.Add(-1)
 	t := s.pool.Get().(*http2Stream)
-	x, body, sink := &t.x, &t.body, &t.sink
-	x.Conn, x.Start = h.info, s.g.Now()
-	limits := &h.listener.spec.Load().Limits
-	control := w.(http2Writer)
-	*body = http2Body{r: r, x: x, control: control, patience: patience(limits.BodyTimeout)}
-	*sink = http2Sink{w: control, x: x, conn: h, header: &t.header, patience: patience(limits.WriteTimeout)}
-	x.ReqBody, x.ReqStop, x.Early = body, body, sink
+	t.w, t.r, t.conn = w.(http2Writer), r, h
+	h.crew.do(t)
+	aborted, panicked := t.sink.aborted, t.panicked
+	if t.free && panicked == nil {
+		t.reset()
+		s.pool.Put(t)
+	}
+	switch {
+	case panicked != nil:
+		panic(panicked)
+	case aborted:
+		panic(http.ErrAbortHandler) // net/http's way to reset the stream
+	}
+}
+
+// serveStream turns a request of net/http into an exchange, through the same
+// functions that judge HTTP/1.1.
+func (s *http2Server) serveStream(t *http2Stream) {
+	defer func() { t.panicked = recover() }() // it is net/http's to deal with, as in any handler
+	x, r, limits := &t.x, t.r, &t.conn.listener.spec.Load().Limits
+	x.Conn, x.Start = t.conn.info, s.g.Now()
+	t.body = http2Body{r: r, x: x, control: t.w, patience: patience(limits.BodyTimeout)}
+	t.sink = http2Sink{w: t.w, x: x, conn: t.conn, header: &t.header, patience: patience(limits.WriteTimeout)}
+	x.ReqBody, x.ReqStop, x.Early = &t.body, &t.body, &t.sink
 	stop := context.AfterFunc(r.Context(), func() {
 		if s.cut.Load() {
 			x.Cancel(errCut)
@@ -221,34 +241,35 @@ func (s *http2Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	})
 	if f := readHTTP2(x, r, limits); f != nil {
-		s.g.Reject(x, sink, f)
+		s.g.Reject(x, &t.sink, f)
 	} else {
-		s.g.Serve(x, sink)
+		s.g.Serve(x, &t.sink)
 	}
-	aborted := sink.aborted
-	if stop() {
-		// The context can no longer touch x: only then may another request have it.
-		t.reset()
-		s.pool.Put(t)
-	}
-	if aborted {
-		panic(http.ErrAbortHandler) // net/http's way to reset the stream
-	}
+	t.free = stop()
 }
 
 // http2Stream is what serving a stream takes, kept for the next one: of any
 // connection.
 type http2Stream struct {
+	w    http2Writer
+	r    *http.Request
+	conn *handed
+
 	x      exchange.Exchange
 	body   http2Body
 	sink   http2Sink
 	header http1.Header
+
+	served   chan struct{} // by a crew
+	free     bool          // the request's context can no longer touch x: only then may another request have it
+	panicked any
 }
 
 // reset forgets the stream and keeps the memory.
 func (t *http2Stream) reset() {
 	t.x.Reset()
 	t.x.Conn = nil
+	t.w, t.r, t.conn, t.free = nil, nil, nil, false
 	t.body, t.sink = http2Body{}, http2Sink{}
 	t.header.Reset()
 }
