@@ -303,7 +303,7 @@ func readHTTP2(x *exchange.Exchange, r *http.Request, limits *http1.Limits) *fau
 			}
 		}
 	}
-	text := x.Alloc(size)[:0] // net/http lets no head grow much larger than limits can be
+	text := x.Alloc(size)[:0] // about http2Head at most, as net/http sees to that
 	put := func(s string) []byte {
 		text = append(text, s...)
 		return text[len(text)-len(s) : len(text) : len(text)]
