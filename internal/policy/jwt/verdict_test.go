@@ -3,6 +3,7 @@ package jwt_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -195,7 +196,7 @@ func BenchmarkKnownTokens(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			other := make([]byte, 16<<20)
 			at, seen := 0, byte(0)
-			var took time.Duration
+			var took []time.Duration
 			b.ReportAllocs()
 			for b.Loop() {
 				// The request is hot, as one that was just read is.
@@ -217,12 +218,13 @@ func BenchmarkKnownTokens(b *testing.B) {
 				for _, text := range [...]string{id.Proof, id.Consumer, id.Client, id.Subject, id.Scopes[1]} { // as the log reads them
 					seen |= text[0]
 				}
-				took += time.Since(start)
+				took = append(took, time.Since(start))
 			}
 			if seen == 0 {
 				b.Fatal("nothing was read")
 			}
-			b.ReportMetric(float64(took)/float64(b.N), "own-ns/op")
+			slices.Sort(took) // the median: others share the machine
+			b.ReportMetric(float64(took[len(took)/2]), "own-ns/op")
 		})
 	}
 }
