@@ -106,7 +106,7 @@ routes:
 	conn := &exchange.Conn{Listener: "127.0.0.1:8080", Proto: "HTTP/1.1"}
 	x, w := &exchange.Exchange{}, &pipeline.World{}
 	w.Remote = true
-	method, host := []byte("GET"), []byte("127.0.0.1")
+	method, host, authorization := []byte("GET"), []byte("127.0.0.1"), []byte("Authorization")
 	var buf, target []byte
 	once := func(path, token string) time.Duration {
 		x.Reset()
@@ -115,7 +115,7 @@ routes:
 		x.Req.Method, x.Req.Target, x.Req.Path, x.Req.Host = method, target, target, host
 		buf = append(buf[:0], token...) // as one that was just read
 		if token != "" {
-			x.Req.Fields = append(x.Req.Fields, exchange.Field{Name: []byte("Authorization"), Value: buf, ID: exchange.HeaderAuthorization})
+			x.Req.Fields = append(x.Req.Fields, exchange.Field{Name: authorization, Value: buf, ID: exchange.HeaderAuthorization})
 		}
 		start := time.Now()
 		x.ID = exchange.NewRequestID()
