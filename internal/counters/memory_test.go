@@ -3,7 +3,9 @@ package counters_test
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -360,6 +362,41 @@ func BenchmarkTake(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkTakeBetweenOtherWork takes for 10,000 callers at random, when the
+// nearer caches hold nothing of the counters, and measures their own time.
+func BenchmarkTakeBetweenOtherWork(b *testing.B) {
+	m := counters.NewMemory(counters.DefaultBuckets)
+	keys := make([]counters.Key, 10_000)
+	charges, states := make([]counters.Charge, 1), make([]counters.State, 1)
+	now := time.Now()
+	for i := range keys {
+		keys[i] = counters.KeyOf(fmt.Sprint(i))
+		charges[0] = counters.Charge{Key: keys[i], Period: time.Millisecond, Burst: 100}
+		if _, err := m.Take(now, charges, states); err != nil {
+			b.Fatal(err)
+		}
+	}
+	other := make([]byte, 16<<20)
+	at := 0
+	took := make([]time.Duration, 0, 1<<16)
+	b.ReportAllocs()
+	for b.Loop() {
+		charges[0].Key = keys[rand.IntN(len(keys))]
+		for range 512 << 10 / 64 {
+			at = (at + 64) % len(other)
+			other[at]++
+		}
+		start := time.Now()
+		now = now.Add(300)
+		if _, err := m.Take(now, charges, states); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took) // the median: others share the machine
+	b.ReportMetric(float64(took[len(took)/2]), "own-ns/op")
 }
 
 func BenchmarkTakeNewcomers(b *testing.B) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -352,6 +353,51 @@ func BenchmarkRecord(b *testing.B) {
 					rec.Record(x, legend, c.code, 0)
 				}
 			})
+		})
+	}
+}
+
+// BenchmarkRecordBetweenOtherWork measures a record's own time when the nearer
+// caches hold nothing of the recorder, and apart the ring and the line.
+func BenchmarkRecordBetweenOtherWork(b *testing.B) {
+	rec := events.NewRecorder(telemetry.NewMetrics("bench", []telemetry.Code{{Name: "internal_error", Status: 500}}))
+	rec.Redirect(io.Discard)
+	defer rec.Close()
+	ring := events.NewRing(4096)
+	log := events.NewAccessLog(8192)
+	log.Redirect(io.Discard)
+	defer log.Close(b.Context())
+	x := finished()
+	r := capture(x, fault.None)
+	var buf []byte
+	for _, c := range []struct {
+		name string
+		do   func()
+	}{
+		{"all", func() { rec.Record(x, legend, fault.None, 0) }},
+		{"ring", func() { ring.Add(&r) }},
+		{"access log", func() { log.Log(&r) }},
+		{"line", func() { buf = events.AppendLine(buf[:0], &r) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			other := make([]byte, 16<<20)
+			at := 0
+			took := make([]time.Duration, 0, 1<<16)
+			for range 20_000 {
+				c.do()
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				for range 512 << 10 / 64 {
+					at = (at + 64) % len(other)
+					other[at]++
+				}
+				start := time.Now()
+				c.do()
+				took = append(took, time.Since(start))
+			}
+			slices.Sort(took) // the median: others share the machine
+			b.ReportMetric(float64(took[len(took)/2]), "own-ns/op")
 		})
 	}
 }

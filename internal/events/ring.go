@@ -23,8 +23,9 @@ type lane struct {
 	entries []entry
 }
 
-// entry is a remembered record. Its texts and its trail are written into
-// memory of its own, one after the other.
+// entry is a remembered record. Its texts and then its trail are written into
+// memory of its own, without gaps: each entry has been out of reach for
+// thousands of requests when its turn comes, and costs by the places written.
 type entry struct {
 	mu       sync.Mutex
 	seq      uint64 // position in the lane, counted from 1; 0: empty
@@ -40,15 +41,14 @@ type entry struct {
 	upstream time.Duration
 	in, out  int64
 	legend   *exchange.Legend
-	ends     [textCount]uint16 // where each text ends in texts
-	texts    [textBytes]byte
-	steps    int // of the trail
-	trail    [trailBytes]byte
+	steps    uint16            // of the trail
+	ends     [textCount]uint16 // where each text ends in data
+	data     [textBytes + trailBytes]byte
 }
 
 const (
-	textBytes  = 1024
-	trailBytes = 512
+	textBytes  = 1024 // what textLimits add up to
+	trailBytes = 512  // for the trail at least
 )
 
 // The texts of an entry, in their order, and how many bytes each may have.
@@ -160,7 +160,7 @@ func (e *entry) write(seq uint64, r *Record) {
 
 	e.steps = 0
 	if r.Trail != nil {
-		e.steps = packTrail(e.trail[:], r.Trail)
+		e.steps = uint16(packTrail(e.data[w.used:], r.Trail))
 	}
 }
 
@@ -176,7 +176,7 @@ const mark = "…" // where a text was cut
 
 // put writes a text, cut with a mark if it is too long.
 func put[T string | []byte](w *textWriter, which int, s T) {
-	w.used += copyCut(w.e.texts[w.used:w.used+textLimits[which]], s)
+	w.used += copyCut(w.e.data[w.used:w.used+textLimits[which]], s)
 	w.e.ends[which] = uint16(w.used)
 }
 
@@ -196,7 +196,7 @@ func (e *entry) text(which int) string {
 	if which > 0 {
 		from = e.ends[which-1]
 	}
-	return string(e.texts[from:e.ends[which]])
+	return string(e.data[from:e.ends[which]])
 }
 
 // read returns a copy of the entry, if it holds one and want agrees.
@@ -211,7 +211,7 @@ func (e *entry) read(want func(*entry) bool) (*Record, bool) {
 		Duration: e.duration, Upstream: e.upstream, BytesIn: e.in, BytesOut: e.out, Legend: e.legend,
 		ClientRequestID: []byte(e.text(textClientID)), Listener: e.text(textListener), Proto: e.text(textProto), Method: []byte(e.text(textMethod)),
 		Host: []byte(e.text(textHost)), Path: []byte(e.text(textPath)), Query: []byte(e.text(textQuery)), Route: e.text(textRoute), Reason: e.text(textReason),
-		Target: e.text(textTarget), UserAgent: []byte(e.text(textAgent)), Trail: unpackTrail(e.trail[:], e.steps),
+		Target: e.text(textTarget), UserAgent: []byte(e.text(textAgent)), Trail: unpackTrail(e.data[e.ends[textCount-1]:], int(e.steps)),
 	}
 	if e.identity {
 		r.Identity = &exchange.Identity{

@@ -90,7 +90,7 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.Verdict
 		x.Trail.Saw("because", reason)
 		return nil, pipeline.Refuse(fault.TokenTypeWrong)
 	}
-	t := &accepted{set: iss.Keys, aud: aud, audOK: audOK}
+	t := &accepted{set: iss.Keys, bound: has(f.claims, "cnf"), presents: &presents{aud: aud, audOK: audOK}}
 	if reason := t.times.read(f.claims); reason != "" {
 		return nil, malformed(x, reason)
 	}
@@ -98,7 +98,9 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.Verdict
 		// The library refuses what we would not: it has the last word.
 		return nil, refuseFor(x, iss, second, err.Error())
 	}
-	t.client(f.claims)
+	t.presents.clientID, _ = topString(f.claims, "client_id")
+	t.presents.tokenUse, _ = topString(f.claims, "token_use")
+	t.meant = t.presents.meantFor(iss)
 	reason := iss.identify(t, f)
 	identity, v := p.admit(x, w, iss, t, how)
 	if !v.Passed() {
@@ -163,9 +165,9 @@ func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, iss *issuer, t *
 	if when := t.times.check(now, iss.skew); when != inTime {
 		return nil, untimely(x, iss, &t.times, when, now)
 	}
-	if !t.meantFor(iss) {
+	if !t.meant {
 		x.Trail.Saw("want", iss.want)
-		x.Trail.Saw("have", t.audienceText())
+		x.Trail.Saw("have", t.presents.audienceText())
 		x.Trail.Saw("issuer", iss.Name)
 		return nil, pipeline.Refuse(fault.TokenAudienceWrong)
 	}
@@ -200,7 +202,7 @@ func (p *policy) name(t *accepted, id *exchange.Identity) *exchange.Identity {
 		return id
 	}
 	fresh := *id
-	fresh.Named, fresh.Consumer = named, t.consumer
+	fresh.Named, fresh.Consumer = named, t.first.Consumer
 	if named != nil {
 		fresh.Consumer = named.Name
 	}

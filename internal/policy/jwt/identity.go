@@ -17,7 +17,7 @@ const subjectMark = "subject:"
 // makes the token no proof at all: to pass over it would make its bearer
 // somebody else. It then says why, and t keeps no identity.
 func (iss *issuer) identify(t *accepted, f *form) (reason string) {
-	id := &exchange.Identity{
+	id := exchange.Identity{
 		Method:  "jwt",
 		Proof:   f.alg,
 		Issuer:  iss.Name,
@@ -49,13 +49,36 @@ func (iss *issuer) identify(t *accepted, f *form) (reason string) {
 	if id.Roles, reason = iss.roles(f.claims); reason != "" {
 		return reason
 	}
-	t.consumer = iss.Name + "/" + id.Client
+	id.Consumer = iss.Name + "/" + id.Client
 	if id.Client == "" {
-		t.consumer = iss.Name + "/" + subjectMark + id.Subject
+		id.Consumer = iss.Name + "/" + subjectMark + id.Subject
 	}
-	id.Consumer = t.consumer
-	t.identity.Store(id)
+	id.Scopes = append(t.scopes[:0], id.Scopes...)
+	together(&id)
+	t.first = id
+	t.identity.Store(&t.first)
 	return ""
+}
+
+// together moves the texts of an identity that requests read into one.
+func together(id *exchange.Identity) {
+	texts := append(make([]*string, 0, 16), &id.Consumer, &id.Client, &id.Subject, &id.Proof, &id.TokenID)
+	for i := range id.Scopes {
+		texts = append(texts, &id.Scopes[i])
+	}
+	size := 0
+	for _, text := range texts {
+		size += len(*text)
+	}
+	var b strings.Builder
+	b.Grow(size)
+	for _, text := range texts {
+		b.WriteString(*text)
+	}
+	rest := b.String()
+	for _, text := range texts {
+		*text, rest = rest[:len(*text)], rest[len(*text):]
+	}
 }
 
 // clientOf returns the calling application: the first of the issuer's claims

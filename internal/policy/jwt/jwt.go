@@ -8,8 +8,8 @@
 // token is told from every other token that the same issuer signs with the
 // same keys: what was made for a login is no proof for an API.
 //
-// A signature is verified once; time, audience and binding are judged for
-// every request.
+// A signature is verified once, and an audience once under the same rules;
+// time and binding are judged for every request.
 package jwt
 
 import (

@@ -16,16 +16,27 @@ import (
 // accepted is what is kept of a token whose signature held and whose type was
 // right: numbers and texts from which the rest is judged for every request.
 // It does not change, except that its identity learns the consumer's name.
+//
+// What every request reads lies in this struct and in one text, side by side:
+// with thousands of callers each place further away is waited for.
 type accepted struct {
+	keys.Place
 	set      keys.Set // that vouched for it
 	times    times
+	meant    bool // for the API behind us; follows from the rules it was judged under
+	bound    bool // cnf is there
+	identity atomic.Pointer[exchange.Identity]
+	first    exchange.Identity // the identity while no named consumer claims its client
+	scopes   [4]string         // room for first's
+	presents *presents
+}
+
+// presents is what a token says of whom it is made for.
+type presents struct {
 	aud      []string // nil: there is none
 	audOK    bool     // aud is absent, or as it must be
 	clientID string   // claim client_id
 	tokenUse string   // claim token_use
-	bound    bool     // cnf is there
-	consumer string   // as printed, while no named consumer claims its client
-	identity atomic.Pointer[exchange.Identity]
 }
 
 // wrongType says why a token is no access token; empty if it is one.
@@ -138,16 +149,9 @@ func audience(c exchange.Claims) (aud []string, ok bool) {
 	return aud, true
 }
 
-// client reads what the rules on audience and binding ask for.
-func (t *accepted) client(c exchange.Claims) {
-	t.clientID, _ = topString(c, "client_id")
-	t.tokenUse, _ = topString(c, "token_use")
-	t.bound = has(c, "cnf")
-}
-
 // meantFor reports whether the token was made for the API behind us. azp never
 // stands for client_id: ID tokens have it too.
-func (t *accepted) meantFor(iss *issuer) bool {
+func (t *presents) meantFor(iss *issuer) bool {
 	if !t.audOK {
 		return false
 	}
@@ -168,7 +172,7 @@ func (t *accepted) meantFor(iss *issuer) bool {
 }
 
 // audienceText is what the token says, for the operator.
-func (t *accepted) audienceText() string {
+func (t *presents) audienceText() string {
 	text := "no aud"
 	switch {
 	case !t.audOK:

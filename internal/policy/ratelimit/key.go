@@ -21,6 +21,8 @@ const (
 	tagConsumer
 	tagClaim
 	tagHeader
+	tagIssuerClient  // both in one value
+	tagIssuerSubject // both in one value
 
 	tags = 16 // below this a place begins; a limit has at most 4 places
 )
@@ -67,7 +69,7 @@ func extend(k counters.Key, place byte, p *pipeline.Per, x *exchange.Exchange) c
 	case pipeline.PerSubject:
 		if id.Subject != "" {
 			// Two issuers may well know an alice each.
-			return k.With(place+tagIssuer, []byte(id.Issuer)).With(place+tagSubject, []byte(id.Subject))
+			return subject(k, place, id)
 		}
 		return consumer(k, place, id)
 	case pipeline.PerClaim:
@@ -85,13 +87,34 @@ func consumer(k counters.Key, place byte, id *exchange.Identity) counters.Key {
 	case id.Named != nil:
 		return k.With(place+tagNamed, []byte(id.Named.Name))
 	case id.Client != "":
+		if next, ok := both(k, place+tagIssuerClient, id.Issuer, id.Client); ok {
+			return next
+		}
 		return k.With(place+tagIssuer, []byte(id.Issuer)).With(place+tagClient, []byte(id.Client))
 	case id.Subject != "":
-		return k.With(place+tagIssuer, []byte(id.Issuer)).With(place+tagSubject, []byte(id.Subject))
+		return subject(k, place, id)
 	case id.Consumer != "":
 		return k.With(place+tagConsumer, []byte(id.Consumer))
 	}
 	return k
+}
+
+func subject(k counters.Key, place byte, id *exchange.Identity) counters.Key {
+	if next, ok := both(k, place+tagIssuerSubject, id.Issuer, id.Subject); ok {
+		return next
+	}
+	return k.With(place+tagIssuer, []byte(id.Issuer)).With(place+tagSubject, []byte(id.Subject))
+}
+
+// both adds an issuer and a name it gave as one value, the issuer after its
+// length, so that they are hashed once; ok is false if they are too long.
+func both(k counters.Key, tag byte, issuer, name string) (next counters.Key, ok bool) {
+	var room [96]byte
+	if len(issuer)+len(name) >= len(room) {
+		return k, false
+	}
+	value := append(room[:0], byte(len(issuer)))
+	return k.With(tag, append(append(value, issuer...), name...)), true
 }
 
 // address adds the caller's address; of IPv6 the first 64 bits, because a

@@ -140,6 +140,10 @@ func TestCallsShareABucketWhereTheyShould(t *testing.T) {
 		{"one application, two users", "1/s per consumer", caller{id: token("okta", "app", "alice")}, caller{id: token("okta", "app", "bob")}, true},
 		{"two applications, one user", "1/s per consumer", caller{id: token("okta", "app", "alice")}, caller{id: token("okta", "web", "alice")}, false},
 		{"the same client id of two issuers", "1/s per consumer", caller{id: token("okta", "app", "alice")}, caller{id: token("corp", "app", "alice")}, false},
+		{"issuer and client parted elsewhere", "1/s per consumer", caller{id: token("okta", "app", "")}, caller{id: token("okt", "aapp", "")}, false},
+		{"a client where another has its subject", "1/s per subject", caller{id: token("okta", "x", "")}, caller{id: token("okta", "app", "x")}, false},
+		{"clients with long names", "1/s per consumer", caller{id: token("okta", strings.Repeat("a", 300)+"1", "")}, caller{id: token("okta", strings.Repeat("a", 300)+"2", "")}, false},
+		{"a client with a long name", "1/s per consumer", caller{id: token("okta", strings.Repeat("a", 300), "")}, caller{id: token("okta", strings.Repeat("a", 300), "")}, true},
 		{"two tokens without a client", "1/s per consumer", caller{id: token("okta", "", "alice")}, caller{id: token("okta", "", "bob")}, false},
 		{"a client named like a subject", "1/s per consumer", caller{id: token("okta", "", "alice")}, caller{id: token("okta", "subject:alice", "")}, false},
 		{"a client named like a consumer", "1/s per consumer", caller{id: &exchange.Identity{Named: acme, Consumer: "acme"}}, caller{id: token("", "acme", "")}, false},
@@ -348,5 +352,20 @@ func BenchmarkPropose(b *testing.B) {
 	for b.Loop() {
 		var c pipeline.Charges
 		propose(parts, x, &c)
+	}
+}
+
+func BenchmarkProposeForAConsumer(b *testing.B) {
+	parts, err := ratelimit.New(list(b, "1000000/s per consumer"), env(b, "orders"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	x := exchangeOf(caller{id: nil})
+	x.Identity = &exchange.Identity{Issuer: "bench", Client: "client-00001", Consumer: "bench/client-00001"}
+	var c pipeline.Charges
+	b.ReportAllocs()
+	for b.Loop() {
+		c = pipeline.Charges{}
+		parts.Limit.Limit(x, &c)
 	}
 }
