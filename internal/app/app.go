@@ -22,6 +22,7 @@ import (
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/control"
 	"github.com/warder-gateway/warder/internal/counters"
+	"github.com/warder-gateway/warder/internal/directory"
 	"github.com/warder-gateway/warder/internal/events"
 	"github.com/warder-gateway/warder/internal/gateway"
 	"github.com/warder-gateway/warder/internal/keys"
@@ -76,7 +77,12 @@ type app struct {
 	state    *State
 	store    atomic.Pointer[store.Store] // nil before the first load
 	address  secret.Value                // of the store
-	digest   [32]byte
+	memory   *directory.Memory           // of the store
+
+	following     sync.WaitGroup // the store
+	stopFollowing func()         // nil: nobody does
+
+	digest [32]byte
 
 	ready  atomic.Bool
 	admin  *surface // nil before the first load
@@ -105,6 +111,7 @@ func start(o Options) (_ *app, err error) {
 	a.records = events.NewRecorder(a.metrics)
 	a.records.Redirect(a.outputs)
 	a.counters = counters.NewMemory(counters.DefaultBuckets)
+	a.memory = directory.NewMemory(a.log, time.Now)
 	defer func() {
 		if err != nil {
 			a.closeAll()
@@ -122,6 +129,7 @@ func start(o Options) (_ *app, err error) {
 		}
 	}()
 	compiler := NewCompiler(a.metrics, a.verdicts, a.counters, a.log, a.state)
+	compiler.Memory = a.memory
 	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareStore, a.prepareAdmin, a.prepareLog, a.prepareGateway)
 	a.observe()
 	if err = a.control.Load(); err != nil {
@@ -227,6 +235,10 @@ func (a *app) closeAll() {
 	}
 	if err := a.records.Close(); err != nil {
 		a.log.Error("the end of the access log was lost", "error", err)
+	}
+	if a.stopFollowing != nil {
+		a.stopFollowing()
+		a.following.Wait()
 	}
 	if s := a.store.Load(); s != nil {
 		if err := s.Close(); err != nil {

@@ -29,10 +29,11 @@ import (
 
 	"github.com/warder-gateway/warder/internal/app"
 	"github.com/warder-gateway/warder/internal/policy/apikey"
+	"github.com/warder-gateway/warder/internal/store/storetest"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(storetest.Exit))
 }
 
 // running is a gateway in this process, on real sockets.
@@ -71,13 +72,18 @@ func serve(t *testing.T, config, extra string) *running {
 // serveAt is serve with another address of the listener.
 func serveAt(t *testing.T, address, config, extra string) *running {
 	t.Helper()
+	return serveFrom(t, filepath.Join(t.TempDir(), "state"), address, config, extra)
+}
+
+// serveFrom is serveAt with a state folder that others may have, too.
+func serveFrom(t *testing.T, state, address, config, extra string) *running {
+	t.Helper()
 	dir := t.TempDir()
 	r := &running{config: filepath.Join(dir, "warder.yaml"), log: &buffer{}, errors: &buffer{}}
 	frame := fmt.Sprintf("listeners: [{ name: test, address: %q%s }]\nadmin: { address: \"127.0.0.1:0\" }\ndrain: { delay: 0s, limit: 5s }\n", address, extra)
 	if err := os.WriteFile(r.config, []byte(frame+config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	state := filepath.Join(dir, "state")
 	signals := make(chan os.Signal, 1)
 	started, ended := make(chan app.Running, 1), make(chan error, 1)
 	go func() {

@@ -21,6 +21,8 @@ type CheckReport struct {
 	Issuers   int         `json:"issuers"`
 	Upstreams int         `json:"upstreams"`
 	Consumers int         `json:"consumers"`
+	// Elsewhere are consumers that routes name and the file does not have.
+	Elsewhere []string `json:"consumersElsewhere,omitempty"`
 }
 
 // Complaint is one problem with its place.
@@ -55,6 +57,7 @@ func Check(path string) (*CheckReport, error) {
 	return &CheckReport{
 		Problems: []Complaint{}, Config: snap.Config, Routes: len(doc.Flatten()), Issuers: len(doc.Issuers),
 		Upstreams: len(doc.Upstreams), Consumers: len(doc.Consumers),
+		Elsewhere: snap.Elsewhere,
 	}, nil
 }
 

@@ -3,6 +3,9 @@ package app
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"slices"
+	"time"
 
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/secret"
@@ -11,13 +14,13 @@ import (
 )
 
 // prepareStore opens the store at the first load.
-func (a *app) prepareStore(_ *snapshot.Snapshot, doc *config.Document) (commit, abort func(), err error) {
-	nothing := func() {}
+func (a *app) prepareStore(next *snapshot.Snapshot, doc *config.Document) (commit, abort func(), err error) {
 	if a.store.Load() != nil {
 		if !bytes.Equal(a.address.Reveal(), doc.Store.Reveal()) {
 			return nil, nil, config.Problems{doc.Complain("store", "it cannot change while the gateway runs", "restart the gateway")}
 		}
-		return nothing, nothing, nil
+		reserve, err := a.reserve(next, doc)
+		return reserve, func() {}, err
 	}
 	if err := checkStore(doc); err != nil {
 		return nil, nil, err
@@ -26,10 +29,58 @@ func (a *app) prepareStore(_ *snapshot.Snapshot, doc *config.Document) (commit, 
 	if err != nil {
 		return nil, nil, err
 	}
+	if s.Status().Err == nil {
+		// A start waits for what is there, rather than refuse it.
+		ctx, cancel := context.WithTimeout(context.Background(), firstLoad)
+		defer cancel()
+		if err := a.memory.Load(ctx, s); err != nil {
+			a.log.Error("the keys of the store could not be loaded; they are refused until they are", "error", err)
+		}
+	}
+	reserve, err := a.reserve(next, doc)
+	if err != nil {
+		s.Close()
+		return nil, nil, err
+	}
 	return func() {
 		a.store.Store(s)
 		a.address = doc.Store
+		reserve()
+		ctx, stop := context.WithCancel(context.Background())
+		a.stopFollowing = stop
+		a.following.Go(func() { a.memory.Run(ctx, s, a.gateway.JudgeStreams) })
 	}, func() { s.Close() }, nil
+}
+
+// firstLoad is how long a start waits for the keys of the store.
+const firstLoad = time.Minute
+
+// reserve refuses a document with consumers of whose name the store has one.
+// The function it returns keeps later ones out.
+func (a *app) reserve(next *snapshot.Snapshot, doc *config.Document) (func(), error) {
+	var problems config.Problems
+	names := map[string]bool{}
+	for _, name := range doc.Consumers.Names() {
+		names[name] = true
+		if _, taken := a.memory.Consumer(name); taken {
+			problems = append(problems, doc.Complain(fmt.Sprintf("consumers[%q]", name), "the store has a consumer of this name, too",
+				"give one of them another name, or remove that of the store with `warder consumer delete`"))
+		}
+	}
+	if err := problems.Sort().Err(); err != nil {
+		return nil, err
+	}
+	return func() {
+		a.memory.Reserve(names)
+		if !a.memory.Loaded() {
+			return
+		}
+		for _, name := range next.Elsewhere {
+			if _, known := a.memory.Consumer(name); !known {
+				a.log.Warn("a route lets in a consumer that neither the configuration nor the store has", "consumer", name)
+			}
+		}
+	}, nil
 }
 
 // checkStore judges the address of the store, and connects to nothing.
@@ -66,4 +117,18 @@ func OpenStore(ctx context.Context, file, state string, create bool) (*store.Sto
 		return nil, err
 	}
 	return s, nil
+}
+
+// CheckConsumer says whether a consumer of this name can be added to the store
+// beside those of a configuration file.
+func CheckConsumer(file, name string) error {
+	snap, doc, err := compile(file)
+	if err != nil {
+		return err
+	}
+	snap.Release()
+	if slices.Contains(doc.Consumers.Names(), name) {
+		return fmt.Errorf("%s has a consumer %s already; give this one another name", file, name)
+	}
+	return nil
 }

@@ -34,6 +34,7 @@ func checkDocument(doc *Document, d *decoder) {
 	}
 	c.duration("drain.limit", doc.Drain.Limit, time.Second, time.Hour)
 	c.duration("freshness.jwks", doc.Freshness.JWKS, time.Minute, 30*24*time.Hour)
+	c.duration("freshness.revocations", doc.Freshness.Revocations, 10*time.Second, 24*time.Hour)
 	for _, e := range doc.Issuers {
 		c.issuer(&e.Value, under("issuers", e.Name))
 	}

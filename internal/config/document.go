@@ -373,7 +373,11 @@ func (s *Sink) UnmarshalText(text []byte) error {
 
 // Freshness says how old what we know of others may be.
 type Freshness struct {
-	JWKS scalar.Duration `json:"jwks"`
+	JWKS        scalar.Duration `json:"jwks"`
+	Revocations scalar.Duration `json:"revocations"`
 }
 
-func (f *Freshness) defaults() { f.JWKS = scalar.Duration(24 * time.Hour) }
+func (f *Freshness) defaults() {
+	f.JWKS = scalar.Duration(24 * time.Hour)
+	f.Revocations = scalar.Duration(10 * time.Minute)
+}

@@ -27,12 +27,11 @@ var later = map[reflect.Type][]string{
 	reflect.TypeFor[Settings](): {
 		"rateLimit", "quota", "waf", "cache", "cors", "allowIf", "transform", "identity",
 	},
-	reflect.TypeFor[Route]():     {"rewrite", "redirect", "respond"},
-	reflect.TypeFor[Match]():     {"query"},
-	reflect.TypeFor[API]():       {"openapi", "versions"},
-	reflect.TypeFor[Log]():       {"ship"},
-	reflect.TypeFor[Sink]():      {"rotate", "keep"},
-	reflect.TypeFor[Freshness](): {"revocations"},
+	reflect.TypeFor[Route](): {"rewrite", "redirect", "respond"},
+	reflect.TypeFor[Match](): {"query"},
+	reflect.TypeFor[API]():   {"openapi", "versions"},
+	reflect.TypeFor[Log]():   {"ship"},
+	reflect.TypeFor[Sink]():  {"rotate", "keep"},
 }
 
 // laterKeys returns the keys of t, and of what it embeds, that are for later.

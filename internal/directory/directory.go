@@ -1,7 +1,9 @@
 // Package directory holds who may call, in memory: the consumers and the
 // credentials by which they are known. It is what the request path reads.
 //
-// A Directory is built whole from plain data and never changes.
+// A Directory is built whole from plain data and never changes: the consumers
+// of one configuration. Below it lies the Memory of the store, which changes
+// by itself and outlives configurations.
 package directory
 
 import (
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
 )
 
 // Consumer is an application, partner or service as it was written.
@@ -58,11 +61,20 @@ type Directory struct {
 	consumers map[string]*exchange.Consumer
 	keys      map[[sha256.Size]byte]*exchange.KeyRecord
 	clients   map[Client]*exchange.Consumer
+	memory    *Memory // nil: there is no store
+	within    time.Duration
 }
 
-// New builds a directory. An error is of type Problems and holds every problem.
-func New(consumers []Consumer) (*Directory, error) {
+// New builds a directory without a store. An error is of type Problems and
+// holds every problem.
+func New(consumers []Consumer) (*Directory, error) { return Over(nil, 0, consumers) }
+
+// Over builds a directory over the memory of the store, which is believed
+// while it was up to date within that time. Consumers given here go before
+// those of the store: one of the store that has the same name is refused.
+func Over(m *Memory, within time.Duration, consumers []Consumer) (*Directory, error) {
 	d := &Directory{
+		memory: m, within: within,
 		consumers: make(map[string]*exchange.Consumer, len(consumers)),
 		keys:      make(map[[sha256.Size]byte]*exchange.KeyRecord),
 		clients:   make(map[Client]*exchange.Consumer),
@@ -119,13 +131,39 @@ func (d *Directory) add(c *Consumer, problems Problems) Problems {
 	return problems
 }
 
-// Key finds the API key whose SHA-256 digest is given. It may have expired.
-func (d *Directory) Key(digest [32]byte) (*exchange.KeyRecord, bool) {
+// Key finds an API key. The code is None if it is good at that moment;
+// otherwise why it is not, and the record is nil unless the key is known. Only
+// if ask is true may this take time, 100 ms at most: a key that nobody here
+// knows may have been made on another instance just now.
+func (d *Directory) Key(ref exchange.KeyRef, now time.Time, ask bool) (*exchange.KeyRecord, fault.Code) {
 	if d == nil {
-		return nil, false
+		return nil, fault.KeyUnknown
 	}
-	record, ok := d.keys[digest]
-	return record, ok
+	if record, ok := d.keys[ref.Digest]; ok {
+		if !record.Expires.IsZero() && !now.Before(record.Expires) {
+			return record, fault.KeyExpired
+		}
+		return record, fault.None
+	}
+	if d.memory == nil {
+		return nil, fault.KeyUnknown
+	}
+	record, code := d.memory.key(&ref, now, d.within, ask)
+	if record != nil {
+		if _, taken := d.consumers[record.Consumer.Name]; taken {
+			return nil, fault.KeyUnknown
+		}
+	}
+	return record, code
+}
+
+// FreshUntil returns until when the store's keys are believed if nothing is
+// heard of it any more. Zero: there is no store.
+func (d *Directory) FreshUntil() time.Time {
+	if d == nil || d.memory == nil {
+		return time.Time{}
+	}
+	return d.memory.Seen().Add(d.within)
 }
 
 // Client finds the consumer that claims this client of this issuer.
@@ -143,5 +181,8 @@ func (d *Directory) Consumer(name string) (*exchange.Consumer, bool) {
 		return nil, false
 	}
 	consumer, ok := d.consumers[name]
+	if !ok && d.memory != nil {
+		return d.memory.Consumer(name)
+	}
 	return consumer, ok
 }

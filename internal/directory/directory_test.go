@@ -8,12 +8,19 @@ import (
 	"time"
 
 	"github.com/warder-gateway/warder/internal/directory"
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/pipeline"
 )
 
 var _ pipeline.Directory = (*directory.Directory)(nil)
 
 func digest(key string) [sha256.Size]byte { return sha256.Sum256([]byte(key)) }
+
+// key finds the key with that digest.
+func key(d *directory.Directory, text string) (*exchange.KeyRecord, fault.Code) {
+	return d.Key(exchange.KeyRef{Digest: digest(text)}, time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC), true)
+}
 
 func TestConsumersAreFoundByWhatTheyShow(t *testing.T) {
 	t.Parallel()
@@ -31,10 +38,10 @@ func TestConsumersAreFoundByWhatTheyShow(t *testing.T) {
 	if c, ok := d.Consumer("acme"); !ok || c.Name != "acme" || c.Roles[0] != "partner" {
 		t.Errorf("consumer acme: %+v", c)
 	}
-	if r, ok := d.Key(sha256.Sum256([]byte("new"))); !ok || r.Consumer.Name != "acme" || !r.Expires.Equal(expires) {
+	if r, code := key(d, "new"); code != fault.None || r.Consumer.Name != "acme" || !r.Expires.Equal(expires) {
 		t.Errorf("new key: %+v", r)
 	}
-	if r, ok := d.Key(sha256.Sum256([]byte("old"))); !ok || !r.Expires.IsZero() {
+	if r, code := key(d, "old"); code != fault.None || !r.Expires.IsZero() {
 		t.Errorf("old key: %+v", r)
 	}
 	if c, ok := d.Client("okta", "0oa2"); !ok || c.Name != "ops" {
@@ -42,7 +49,7 @@ func TestConsumersAreFoundByWhatTheyShow(t *testing.T) {
 	}
 	for what, known := range map[string]bool{
 		"a client of another issuer": found(d.Client("corp", "0oa2")),
-		"a key nobody has":           found(d.Key(sha256.Sum256(nil))),
+		"a key nobody has":           found(known(d, "")),
 		"a consumer nobody wrote":    found(d.Consumer("okta/0oa1")),
 		"the empty name":             found(d.Consumer("")),
 	} {
@@ -52,12 +59,17 @@ func TestConsumersAreFoundByWhatTheyShow(t *testing.T) {
 	}
 }
 
+func known(d *directory.Directory, text string) (*exchange.KeyRecord, bool) {
+	r, code := key(d, text)
+	return r, code != fault.KeyUnknown
+}
+
 func found[T any](_ T, ok bool) bool { return ok }
 
 func TestZeroDirectoryKnowsNobody(t *testing.T) {
 	t.Parallel()
 	for _, d := range []*directory.Directory{nil, {}} {
-		if found(d.Consumer("a")) || found(d.Client("a", "b")) || found(d.Key([32]byte{})) {
+		if found(d.Consumer("a")) || found(d.Client("a", "b")) || found(known(d, "")) {
 			t.Error("somebody was found")
 		}
 	}

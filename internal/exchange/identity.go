@@ -3,6 +3,7 @@ package exchange
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,7 +20,7 @@ type Identity struct {
 	Scopes   []string
 	Roles    []string
 	TokenID  string    // jti
-	Key      [32]byte  // SHA-256 of the API key; zero: it was proved otherwise
+	Key      KeyRef    // the API key; zero: it was proved otherwise
 	Expires  time.Time // as the credential says; zero: never
 	Claims   Claims
 }
@@ -41,10 +42,41 @@ type Consumer struct {
 	Roles []string
 }
 
-// KeyRecord is what is known of an API key: never the key itself. Immutable.
+// KeyRef tells an API key from all others without holding it.
+type KeyRef struct {
+	ID     [8]byte  // what may be shown of it: wk_ID
+	Digest [32]byte // SHA-256 of the whole key
+}
+
+// KeyRecord is what is known of an API key: never the key itself. It never
+// changes; safe for concurrent use.
 type KeyRecord struct {
 	Consumer *Consumer
 	Expires  time.Time // zero: does not expire
+	Stored   bool      // it is in the store, where it may be revoked any time
+
+	proved atomic.Pointer[Identity]
+}
+
+// Identity returns whom the key proves: always the same, so that a good
+// request makes nothing new. ref is what the record was found by.
+func (r *KeyRecord) Identity(ref KeyRef) *Identity {
+	if id := r.proved.Load(); id != nil {
+		return id
+	}
+	id := &Identity{
+		Method:   "apiKey",
+		Proof:    "wk_" + string(ref.ID[:]),
+		Consumer: r.Consumer.Name,
+		Named:    r.Consumer,
+		Roles:    r.Consumer.Roles,
+		Key:      ref,
+		Expires:  r.Expires,
+	}
+	if !r.proved.CompareAndSwap(nil, id) {
+		return r.proved.Load()
+	}
+	return id
 }
 
 // Anonymous is the identity of callers of public routes.

@@ -133,6 +133,10 @@ func (g *Gateway) commit(next *snapshot.Snapshot, fresh map[string]*listener) {
 	}
 }
 
+// JudgeStreams has every open stream judged again, within half a second:
+// credentials were taken back.
+func (g *Gateway) JudgeStreams() { g.streams.judge() }
+
 // Addresses returns the bound addresses by listener name, as the system gave
 // them: with port 0 in the configuration, the port that was picked.
 func (g *Gateway) Addresses() map[string]string {

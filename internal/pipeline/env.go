@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/keys"
 )
 
@@ -22,8 +23,10 @@ type Env struct {
 
 // Directory is who may call: consumers and their credentials, in memory.
 type Directory interface {
-	// Key finds the API key whose SHA-256 digest is given.
-	Key(digest [32]byte) (*exchange.KeyRecord, bool)
+	// Key finds an API key. The code is None if it is good; otherwise why it is
+	// not, and the record may be nil. Only if ask is true may this take time: at
+	// most 100 ms, to ask the store.
+	Key(ref exchange.KeyRef, now time.Time, ask bool) (*exchange.KeyRecord, fault.Code)
 	// Client finds the named consumer that claims this client of this issuer.
 	Client(issuer, client string) (*exchange.Consumer, bool)
 	// Consumer finds a consumer by its name.

@@ -95,6 +95,8 @@ type Parts struct {
 	// Forward is set and the credential was verified for this request.
 	Credentials []string
 	Forward     bool
+	// Consumers are those that the policy names, whether they are known or not.
+	Consumers []string
 	// Reads are the other request fields (lower case) the policy reads.
 	Reads []string
 }

@@ -26,7 +26,7 @@ import (
 	"github.com/warder-gateway/warder/internal/upstream"
 )
 
-// Compiler makes snapshots of documents. Every field is required.
+// Compiler makes snapshots of documents. Every field is required but Memory.
 type Compiler struct {
 	Catalog []pipeline.Kind
 	Pool    *Pool
@@ -36,7 +36,9 @@ type Compiler struct {
 	// Counters are those in memory: all there are, or what takes over while a
 	// server does not answer.
 	Counters *counters.Memory
-	Log      *slog.Logger
+	// Memory holds the consumers and keys of the store; nil: there is none.
+	Memory *directory.Memory
+	Log    *slog.Logger
 	// ReadFile reads certificates and keys: all that is read from outside the
 	// document.
 	ReadFile func(path string) ([]byte, error)
@@ -232,6 +234,11 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 		parts = append(parts, part)
 		b.spoken = append(b.spoken, part.Credentials...)
 		b.s.reads = append(b.s.reads, part.Reads...)
+		for _, name := range part.Consumers {
+			if !slices.Contains(b.doc.Consumers.Names(), name) && !slices.Contains(b.s.Elsewhere, name) {
+				b.s.Elsewhere = append(b.s.Elsewhere, name)
+			}
+		}
 	}
 	slices.SortStableFunc(r.Policies, func(x, y Policy) int { return cmp.Compare(x.phase, y.phase) })
 	if proofs == 0 && len(b.problems) == 0 {
@@ -363,7 +370,7 @@ func (b *build) compileDirectory() {
 		consumers = append(consumers, c)
 	}
 	var err error
-	if b.directory, err = directory.New(consumers); err != nil {
+	if b.directory, err = directory.Over(b.Memory, b.doc.Freshness.Revocations.Std(), consumers); err != nil {
 		var all directory.Problems
 		errors.As(err, &all)
 		for _, p := range all {

@@ -33,6 +33,10 @@ type Snapshot struct {
 	Issuers   []*pipeline.Issuer
 	Counters  counters.Counters // what limits are counted by
 
+	// Elsewhere are the consumers that routes name and the document does not
+	// have: they may be in the store.
+	Elsewhere []string
+
 	routes   []Route
 	index    *route.Index
 	local    *route.Index // Warder's own routes

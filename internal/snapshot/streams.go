@@ -30,6 +30,8 @@ var (
 	errUpstreamGone = fault.New(fault.UpstreamUnreachable, "the upstream of this stream is no longer configured")
 	errKeyGone      = fault.New(fault.KeyUnknown, "the key of this stream is no longer configured")
 	errKeyOver      = fault.New(fault.KeyExpired, "the key expired while the stream was open")
+	errKeyRevoked   = fault.New(fault.KeyRevoked, "the key was revoked while the stream was open")
+	errKeysStale    = fault.New(fault.KeysStale, "the store was not heard of for longer than freshness.revocations")
 	errTokenOver    = fault.New(fault.TokenExpired, "the token expired while the stream was open")
 	errIssuerGone   = fault.New(fault.TokenIssuerUnknown, "the issuer of this stream's token is no longer configured")
 	errConsumerGone = fault.New(fault.ConsumerNotAllowed, "the consumer of this stream is no longer configured, or its credential is no longer the consumer's")
@@ -79,19 +81,29 @@ func (r *streamRules) identity(id *exchange.Identity, now time.Time) (until time
 	}
 	named := id.Named
 	switch {
-	case id.Key != [32]byte{}:
-		k, ok := r.directory.Key(id.Key)
-		if !ok {
+	case id.Key != exchange.KeyRef{}:
+		k, code := r.directory.Key(id.Key, now, false)
+		if code == fault.KeyRevoked {
+			return until, errKeyRevoked
+		}
+		if code == fault.KeysStale {
+			return until, errKeysStale
+		}
+		if k == nil {
 			return until, errKeyGone
 		}
 		named, until, over = k.Consumer, k.Expires, errKeyOver
+		if fresh := r.directory.FreshUntil(); k.Stored && code == fault.None && (until.IsZero() || fresh.Before(until)) {
+			until = fresh.Add(time.Nanosecond) // the first moment at which it is stale
+			return until, r.theirs(id, named)
+		}
 	case id.Named != nil && id.Client != "":
 		named, _ = r.directory.Client(id.Issuer, id.Client)
 	case id.Named != nil:
 		named, _ = r.directory.Consumer(id.Named.Name)
 	}
-	if id.Named != nil && (named == nil || named.Name != id.Named.Name) {
-		return until, errConsumerGone
+	if f := r.theirs(id, named); f != nil {
+		return until, f
 	}
 	if until.IsZero() {
 		return until, nil
@@ -101,4 +113,12 @@ func (r *streamRules) identity(id *exchange.Identity, now time.Time) (until time
 		return until, over
 	}
 	return until, nil
+}
+
+// theirs says whether what proved the identity still names its consumer.
+func (r *streamRules) theirs(id *exchange.Identity, named *exchange.Consumer) *fault.Error {
+	if id.Named != nil && (named == nil || named.Name != id.Named.Name) {
+		return errConsumerGone
+	}
+	return nil
 }

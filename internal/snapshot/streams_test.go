@@ -64,11 +64,11 @@ routes:
 		{"a token of a client that was the consumer's", chat, "b", &exchange.Identity{Issuer: "corp", Client: "app2", Named: acme, Expires: midnight}, now, time.Time{}, fault.ConsumerNotAllowed},
 		{"a token of a client that is another consumer's", chat, "b", &exchange.Identity{Issuer: "corp", Client: "app", Named: other, Expires: midnight}, now, time.Time{}, fault.ConsumerNotAllowed},
 
-		{"a key", chat, "b", &exchange.Identity{Key: digest("good"), Named: acme}, now, time.Time{}, fault.None},
-		{"a key that was given an end", chat, "b", &exchange.Identity{Key: digest("brief"), Named: acme}, now, midnight, fault.None},
-		{"a key after its end", chat, "b", &exchange.Identity{Key: digest("brief"), Named: acme, Expires: midnight.Add(time.Hour)}, midnight, midnight, fault.KeyExpired},
-		{"a key that is gone", chat, "b", &exchange.Identity{Key: digest("gone"), Named: acme}, now, time.Time{}, fault.KeyUnknown},
-		{"a key that is another consumer's", chat, "b", &exchange.Identity{Key: digest("good"), Named: other}, now, time.Time{}, fault.ConsumerNotAllowed},
+		{"a key", chat, "b", &exchange.Identity{Key: exchange.KeyRef{Digest: digest("good")}, Named: acme}, now, time.Time{}, fault.None},
+		{"a key that was given an end", chat, "b", &exchange.Identity{Key: exchange.KeyRef{Digest: digest("brief")}, Named: acme}, now, midnight, fault.None},
+		{"a key after its end", chat, "b", &exchange.Identity{Key: exchange.KeyRef{Digest: digest("brief")}, Named: acme, Expires: midnight.Add(time.Hour)}, midnight, midnight, fault.KeyExpired},
+		{"a key that is gone", chat, "b", &exchange.Identity{Key: exchange.KeyRef{Digest: digest("gone")}, Named: acme}, now, time.Time{}, fault.KeyUnknown},
+		{"a key that is another consumer's", chat, "b", &exchange.Identity{Key: exchange.KeyRef{Digest: digest("good")}, Named: other}, now, time.Time{}, fault.ConsumerNotAllowed},
 		{"a consumer that proved it some other way", chat, "b", &exchange.Identity{Named: acme}, now, time.Time{}, fault.None},
 		{"one that is gone", chat, "b", &exchange.Identity{Named: other}, now, time.Time{}, fault.ConsumerNotAllowed},
 	} {

@@ -94,7 +94,7 @@ var keyWords = map[string]words{
 	"Document.routes":              {"Routes that belong to no API.", ""},
 	"Document.store":               {"Where consumers, keys and all else that is made at run time is kept: `sqlite:FILE` in the state folder, for one gateway, or `postgres://USER:PASSWORD@HOST/DATABASE`, for several. A secret: references resolve in it, and it is never printed. Beyond loopback the server's certificate is verified; `?sslrootcert=FILE` names its CA, `?sslmode=disable` does without TLS. It cannot change while the gateway runs.", "`sqlite:state.db`"},
 	"Document.log":                 {"The access log.", ""},
-	"Document.freshness":           {"How old keys of issuers may be.", ""},
+	"Document.freshness":           {"How old keys of issuers, and what is known of the store, may be.", ""},
 
 	"Listener.name":    {"Its name in logs.", "the address"},
 	"Listener.address": {"Where to accept connections.", "`127.0.0.1:8080`; with certificates `:8443`"},
@@ -221,7 +221,8 @@ var keyWords = map[string]words{
 
 	"Sink.file": {"A file that is appended to; relative to the state folder.", ""},
 
-	"Freshness.jwks": {"Keys of an issuer that could not be fetched again for so long are no longer trusted; 1m to 30d.", ""},
+	"Freshness.jwks":        {"Keys of an issuer that could not be fetched again for so long are no longer trusted; 1m to 30d.", ""},
+	"Freshness.revocations": {"When nothing was heard of the store for so long, its keys are refused with 503: they might have been revoked meanwhile; 10s to 24h.", ""},
 }
 
 // fieldWords say what a field of the access log holds.

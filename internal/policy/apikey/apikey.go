@@ -2,11 +2,9 @@
 package apikey
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
@@ -84,10 +82,6 @@ func checkHeader(name string) error {
 type keys struct {
 	header    string
 	directory pipeline.Directory
-	// known holds the identity of each key that was presented and found, by
-	// its record, so that a good request makes nothing new. What is unknown
-	// never enters: it cannot outgrow the directory.
-	known sync.Map // *exchange.KeyRecord -> *exchange.Identity
 }
 
 // Authenticate implements pipeline.Authenticator.
@@ -102,35 +96,20 @@ func (p *keys) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchange.
 		// Nothing of it is noted: it may be a credential of another kind.
 		return nil, pipeline.Refuse(fault.KeyMalformed)
 	}
-	digest := sha256.Sum256(value)
-	record, found := p.directory.Key(digest)
-	if !found || record.Consumer == nil {
+	ref := Ref(value)
+	record, code := p.directory.Key(ref, w.Now, w.Remote)
+	if record == nil || record.Consumer == nil {
 		x.Trail.Saw("key", Prefix(string(value)))
-		return nil, pipeline.Refuse(fault.KeyUnknown)
+		if code == fault.None {
+			code = fault.KeyUnknown
+		}
+		return nil, pipeline.Refuse(code)
 	}
-	id := p.identity(record, value, digest)
+	id := record.Identity(ref)
 	x.Trail.Saw("key", id.Proof)
 	x.Trail.Saw("consumer", id.Consumer)
-	if !record.Expires.IsZero() && !w.Now.Before(record.Expires) {
-		return nil, pipeline.Refuse(fault.KeyExpired)
+	if code != fault.None {
+		return nil, pipeline.Refuse(code)
 	}
 	return id, pipeline.Pass
-}
-
-// identity returns the identity that record proves; key is the key it was
-// found by, digest its digest.
-func (p *keys) identity(record *exchange.KeyRecord, key []byte, digest [32]byte) *exchange.Identity {
-	if id, ok := p.known.Load(record); ok {
-		return id.(*exchange.Identity)
-	}
-	id, _ := p.known.LoadOrStore(record, &exchange.Identity{
-		Method:   "apiKey",
-		Proof:    Prefix(string(key)),
-		Consumer: record.Consumer.Name,
-		Named:    record.Consumer,
-		Roles:    record.Consumer.Roles,
-		Key:      digest,
-		Expires:  record.Expires,
-	})
-	return id.(*exchange.Identity)
 }

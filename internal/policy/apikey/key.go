@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"hash/crc32"
+
+	"github.com/warder-gateway/warder/internal/exchange"
 )
 
 // An API key is wk_PREFIX_SECRETCHECK in base62: a prefix to know it by, a
@@ -80,6 +82,11 @@ func checkOf(key []byte) (check [checkLen]byte) {
 // Prefix returns the part of a well-formed key that may be logged:
 // wk_PREFIX.
 func Prefix(key string) string { return key[:secretAt-1] }
+
+// Ref returns what a well-formed key is found by.
+func Ref(key []byte) exchange.KeyRef {
+	return exchange.KeyRef{ID: [prefixLen]byte(key[len(lead):]), Digest: sha256.Sum256(key)}
+}
 
 // Hash returns the form in which a key is kept: sha256: and the digest of the
 // whole key in lower-case hexadecimal. A key holds 256 random bits, so that a

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/warder-gateway/warder/internal/directory"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/pipeline"
@@ -36,7 +37,9 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 	for i, name := range cfg {
 		path := fmt.Sprintf("[%d]", i)
 		if _, known := env.Directory.Consumer(name); !known {
-			problems = append(problems, pipeline.Complain(path, "no consumer is called %q; add it under consumers (what a token merely claims cannot be listed)", name))
+			if err := directory.CheckName(name); err != nil {
+				problems = append(problems, pipeline.Complain(path, "no consumer can be called %q; name one of consumers, or of the store (what a token merely claims cannot be listed)", name))
+			}
 		}
 		if _, twice := allowed[name]; twice {
 			problems = append(problems, pipeline.Complain(path, "names consumer %q twice", name))
@@ -48,6 +51,7 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 	}
 	return pipeline.Parts{
 		Authorize: allowed,
+		Consumers: cfg,
 		Check:     exchange.Check{Phase: "consumers", Want: "one of [" + strings.Join(cfg, " ") + "]"},
 	}, nil
 }
@@ -55,7 +59,7 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 type allowed map[string]struct{}
 
 // Authorize implements pipeline.Authorizer. Only a consumer that the
-// configuration names counts: an identity whose printed consumer reads the
+// configuration or the store names counts: an identity whose printed consumer reads the
 // same was not mapped to it.
 func (a allowed) Authorize(x *exchange.Exchange, _ *pipeline.World) pipeline.Verdict {
 	if id := x.Identity; id != nil {

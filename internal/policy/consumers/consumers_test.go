@@ -72,8 +72,7 @@ func TestListsThatMeanNothingDoNotLoad(t *testing.T) {
 		complaint string
 	}{
 		"an empty list":     {consumers.Config{}, env(t), "empty"},
-		"an unknown name":   {consumers.Config{"acme", "nobody"}, env(t), `[1]: no consumer is called "nobody"`},
-		"another case":      {consumers.Config{"Acme"}, env(t), "no consumer"},
+		"what is no name":   {consumers.Config{"acme", "okta/0oa1"}, env(t), `[1]: no consumer can be called "okta/0oa1"`},
 		"the same twice":    {consumers.Config{"acme", "acme"}, env(t), "[1]"},
 		"too many":          {make(consumers.Config, 1001), env(t), "at most"},
 		"on a public route": {consumers.Config{"acme"}, public, "public"},

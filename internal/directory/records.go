@@ -1,0 +1,164 @@
+package directory
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/store"
+)
+
+// The kinds of records in the store. A consumer's id is its name. A key's id
+// is what may be shown of it, its alias the digest, its owner the consumer.
+const (
+	kindConsumer store.Kind = "consumer"
+	kindKey      store.Kind = "api-key"
+)
+
+// afterlife is how long the store keeps a key that has expired or was revoked,
+// so that whoever still uses it is told why it is refused.
+const afterlife = 30 * 24 * time.Hour
+
+// StoredConsumer is a consumer as the store has it.
+type StoredConsumer struct {
+	Name    string
+	Created time.Time
+}
+
+// StoredKey is an API key as the store has it.
+type StoredKey struct {
+	Ref      exchange.KeyRef
+	Consumer string
+	Created  time.Time
+	Expires  time.Time // zero: never
+	Revoked  time.Time // zero: it was not
+
+	version uint64
+}
+
+// ID returns what may be shown of the key: wk_ and eight characters.
+func (k *StoredKey) ID() string { return "wk_" + string(k.Ref.ID[:]) }
+
+// State says how a key is at that moment: active, expired, revoked.
+func (k *StoredKey) State(now time.Time) string {
+	switch {
+	case !k.Revoked.IsZero():
+		return "revoked"
+	case !k.Expires.IsZero() && !now.Before(k.Expires):
+		return "expired"
+	}
+	return "active"
+}
+
+// The bodies of records. Moments are Unix milliseconds, zero if there is none.
+type (
+	consumerBody struct {
+		Created int64 `json:"created"`
+	}
+	keyBody struct {
+		Created int64 `json:"created"`
+		Expires int64 `json:"expires,omitempty"`
+		Revoked int64 `json:"revoked,omitempty"`
+	}
+)
+
+// decode reads a body. A member that this build does not know is an error: it
+// may say that less is allowed.
+func decode(body []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if d.More() {
+		return errors.New("there is more than one value")
+	}
+	return nil
+}
+
+func encode(body any) []byte {
+	b, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // numbers only
+	}
+	return b
+}
+
+func readConsumer(r *store.Record) (StoredConsumer, error) {
+	var b consumerBody
+	if err := decode(r.Body, &b); err != nil {
+		return StoredConsumer{}, fmt.Errorf("consumer %q in the store cannot be read: %w", r.ID, err)
+	}
+	if err := CheckName(r.ID); err != nil {
+		return StoredConsumer{}, err
+	}
+	return StoredConsumer{strings.Clone(r.ID), moment(b.Created)}, nil
+}
+
+func readKey(r *store.Record) (k StoredKey, err error) {
+	var b keyBody
+	if err := decode(r.Body, &b); err != nil {
+		return k, fmt.Errorf("key %q in the store cannot be read: %w", r.ID, err)
+	}
+	if len(r.ID) != len(k.Ref.ID) || len(r.Alias) != len(k.Ref.Digest) || r.Owner == "" || b.Expires < 0 || b.Revoked < 0 {
+		return k, fmt.Errorf("key %q in the store is not of this build's form", r.ID)
+	}
+	copy(k.Ref.ID[:], r.ID)
+	copy(k.Ref.Digest[:], r.Alias)
+	k.Consumer, k.version = r.Owner, r.Version
+	k.Created, k.Expires, k.Revoked = moment(b.Created), moment(b.Expires), moment(b.Revoked)
+	return k, nil
+}
+
+func (k *StoredKey) record() store.Record {
+	r := store.Record{Kind: kindKey, ID: string(k.Ref.ID[:]), Alias: string(k.Ref.Digest[:]), Owner: k.Consumer, Version: k.version,
+		Body: encode(keyBody{milli(k.Created), milli(k.Expires), milli(k.Revoked)})}
+	if ends := k.ends(); !ends.IsZero() {
+		r.Expires = ends.Add(afterlife)
+	}
+	return r
+}
+
+// ends returns when the key ceased to be good or will; zero: never.
+func (k *StoredKey) ends() time.Time {
+	if !k.Revoked.IsZero() {
+		return k.Revoked
+	}
+	return k.Expires
+}
+
+func (k *StoredKey) entry(consumer uint32) keyEntry {
+	return keyEntry{ref: k.Ref, consumer: consumer, revoked: !k.Revoked.IsZero(), expires: milli(k.ends())}
+}
+
+func milli(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func moment(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
+
+// CheckName says what is wrong with the name of a consumer: the rule of names
+// in the configuration.
+func CheckName(name string) error {
+	fine := name != "" && len(name) <= 63
+	for i, c := range []byte(name) {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		fine = fine && (letter || i > 0 && (c == '-' || c == '_' || c == '.'))
+	}
+	if !fine {
+		return fmt.Errorf("%.80q cannot be the name of a consumer: names are up to 63 letters, digits, dots, dashes and underscores, and begin with a letter or digit", name)
+	}
+	return nil
+}
