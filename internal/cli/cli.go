@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -33,9 +34,10 @@ type root struct {
 	Run        runCmd        `cmd:"" help:"Run the gateway with a configuration file."`
 	Check      checkCmd      `cmd:"" help:"Check a configuration file without starting anything."`
 	Explain    explainCmd    `cmd:"" help:"Explain why a request was let in or turned away."`
-	Key        keyCmd        `cmd:"" help:"Make API keys, and hash them for the configuration."`
+	Consumer   consumerCmd   `cmd:"" help:"Add, list and delete consumers of the store."`
+	Key        keyCmd        `cmd:"" help:"Make, list and revoke API keys."`
 	Store      storeCmd      `cmd:"" help:"Back up, restore and check the store."`
-	Rotate     rotateCmd     `cmd:"" help:"Rotate what Warder seals with."`
+	Rotate     rotateCmd     `cmd:"" help:"Replace keys by new ones: those of consumers, and those Warder seals with."`
 	Schema     schemaCmd     `cmd:"" help:"Print the JSON Schema of the configuration, for editors."`
 	Version    versionCmd    `cmd:"" help:"Print the version and what is built in."`
 }
@@ -173,6 +175,9 @@ func (c *checkCmd) Run(e *env) error {
 		if len(report.Problems) == 0 {
 			fmt.Fprintf(e.out, "%s is right: %s, %s, %s, %s\n", c.Config,
 				count(report.Routes, "route"), count(report.Issuers, "issuer"), count(report.Upstreams, "upstream"), count(report.Consumers, "consumer"))
+			if len(report.Elsewhere) > 0 {
+				fmt.Fprintf(e.out, "not in this file, so to be found in the store: %s %s\n", plural(len(report.Elsewhere), "consumer"), strings.Join(report.Elsewhere, ", "))
+			}
 		} else {
 			fmt.Fprintf(e.out, "%s: %s\n", c.Config, count(len(report.Problems), "problem"))
 		}
@@ -184,11 +189,13 @@ func (c *checkCmd) Run(e *env) error {
 }
 
 // count writes a number of things.
-func count(n int, thing string) string {
+func count(n int, thing string) string { return fmt.Sprint(n, " ", plural(n, thing)) }
+
+func plural(n int, thing string) string {
 	if n != 1 {
 		thing += "s"
 	}
-	return fmt.Sprint(n, " ", thing)
+	return thing
 }
 
 type schemaCmd struct{}

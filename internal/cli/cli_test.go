@@ -26,8 +26,9 @@ import (
 // TestMain makes this binary stand in for the programs that scripts run.
 func TestMain(m *testing.M) {
 	testscript.Main(leakChecked{m}, map[string]func(){
-		"warder": func() { os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
-		"get":    get,
+		"warder":  func() { os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"get":     get,
+		"answers": answers,
 	})
 }
 
@@ -62,6 +63,21 @@ func get() {
 	fmt.Println(resp.StatusCode)
 	fmt.Println(resp.Header.Get("X-Request-Id"))
 	io.Copy(os.Stdout, resp.Body)
+}
+
+// answers STATUS KEY exits with 0 if $PUBLIC answers a request with that API
+// key so.
+func answers() {
+	req, err := http.NewRequest("GET", "http://"+os.Getenv("PUBLIC")+"/x", nil)
+	if err != nil {
+		panic(err)
+	}
+	req.Header.Set("X-Api-Key", os.Args[2])
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil || strconv.Itoa(resp.StatusCode) != os.Args[1] {
+		os.Exit(1)
+	}
+	resp.Body.Close()
 }
 
 func TestScripts(t *testing.T) {

@@ -2,28 +2,190 @@ package cli
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
+	"github.com/warder-gateway/warder/internal/directory"
+	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/policy/apikey"
+	"github.com/warder-gateway/warder/internal/scalar"
+	"github.com/warder-gateway/warder/internal/store"
 )
 
 type keyCmd struct {
-	New  keyNewCmd  `cmd:"" help:"Make an API key. It is shown once; the configuration keeps its hash."`
-	Hash keyHashCmd `cmd:"" help:"Hash an API key read from standard input."`
+	New    keyNewCmd    `cmd:"" help:"Make an API key. It is shown once; what is kept is its hash."`
+	List   keyListCmd   `cmd:"" help:"List the API keys of the store."`
+	Revoke keyRevokeCmd `cmd:"" help:"End an API key of the store at once, on every gateway, open streams included."`
+	Hash   keyHashCmd   `cmd:"" help:"Hash an API key read from standard input, for the configuration."`
 }
 
-type keyNewCmd struct{ outputFlag }
+type keyNewCmd struct {
+	Consumer string   `arg:"" optional:"" help:"Consumer of the store to give the key to. Without one, the key is not stored: its line for the configuration is printed."`
+	Expires  lifetime `help:"When it ends: after a time such as 90d, or with a day such as 2027-01-31; default: never." placeholder:"TIME"`
+	storeFlags
+	outputFlag
+}
 
-// keyOut is a key and the line of configuration that lets it in.
+// keyOut is a key, and where it is kept: in the store, or nowhere yet.
 type keyOut struct {
-	Key  string `json:"key,omitempty"`
-	Hash string `json:"hash"`
+	Key      string    `json:"key,omitempty"`
+	Hash     string    `json:"hash"`
+	ID       string    `json:"id,omitempty"`
+	Consumer string    `json:"consumer,omitempty"`
+	Expires  time.Time `json:"expires,omitzero"`
 }
 
-func (c keyNewCmd) Run(e *env) error {
-	key := apikey.Generate()
-	return printKey(e, c.Output, keyOut{Key: key, Hash: apikey.Hash(key)})
+func (c *keyNewCmd) Run(e *env) error {
+	now := time.Now()
+	expires := c.Expires.from(now)
+	if !expires.IsZero() && !expires.After(now) {
+		return usageError("--expires is in the past")
+	}
+	if c.Consumer == "" {
+		if !expires.IsZero() {
+			return usageError("--expires needs a consumer of the store; in the configuration, write expires: beside hash:")
+		}
+		key := apikey.Generate()
+		return printKey(e, c.Output, keyOut{Key: key, Hash: apikey.Hash(key)})
+	}
+	return c.with(false, func(ctx context.Context, s *store.Store) error {
+		var made directory.StoredKey
+		key, err := freshKey(func(ref exchange.KeyRef) (err error) {
+			made, err = directory.AddKey(ctx, s, c.Consumer, ref, expires, now)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return printStored(e, c.Output, key, made, "")
+	})
+}
+
+// freshKey makes a key and adds it; another one if its id is taken.
+func freshKey(add func(exchange.KeyRef) error) (key string, err error) {
+	for range 5 {
+		key = apikey.Generate()
+		if err = add(apikey.Ref([]byte(key))); !errors.Is(err, store.ErrExists) {
+			break
+		}
+	}
+	return key, err
+}
+
+func printStored(e *env, output, key string, k directory.StoredKey, more string) error {
+	if output == "json" {
+		return e.json(keyOut{Key: key, Hash: apikey.Hash(key), ID: k.ID(), Consumer: k.Consumer, Expires: k.Expires.UTC()})
+	}
+	fmt.Fprintf(e.out, "key (shown this once; give it to the caller):\n  %s\n", key)
+	fmt.Fprintf(e.out, "consumer %s, expires %s; it is good on every gateway of this store within a second%s\n", k.Consumer, day(k.Expires), more)
+	return nil
+}
+
+// lifetime is a length of time or a day.
+type lifetime struct {
+	length scalar.Duration
+	end    time.Time
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (l *lifetime) UnmarshalText(text []byte) error {
+	var d scalar.Date
+	if err := d.UnmarshalText(text); err == nil {
+		l.end = d.End()
+		return nil
+	}
+	if err := l.length.UnmarshalText(text); err != nil || l.length == 0 {
+		return fmt.Errorf("%q is no time such as 90d, and no day such as 2027-01-31", text)
+	}
+	return nil
+}
+
+func (l lifetime) from(now time.Time) time.Time {
+	if l.length > 0 {
+		return now.Add(l.length.Std())
+	}
+	return l.end
+}
+
+type keyListCmd struct {
+	Consumer string `arg:"" optional:"" help:"Only the keys of this consumer."`
+	storeFlags
+	outputFlag
+}
+
+// keyInfo is what is printed of a key.
+type keyInfo struct {
+	ID       string    `json:"id"`
+	Consumer string    `json:"consumer"`
+	State    string    `json:"state"`
+	Created  time.Time `json:"created"`
+	Expires  time.Time `json:"expires,omitzero"`
+	Revoked  time.Time `json:"revoked,omitzero"`
+}
+
+func infoOf(k directory.StoredKey) keyInfo {
+	return keyInfo{k.ID(), k.Consumer, k.State(time.Now()), k.Created.UTC(), k.Expires.UTC(), k.Revoked.UTC()}
+}
+
+func listKeys(ctx context.Context, s *store.Store, consumer string) (all []keyInfo, err error) {
+	err = directory.EachKey(ctx, s, consumer, func(k directory.StoredKey) error {
+		all = append(all, infoOf(k))
+		return nil
+	})
+	return all, err
+}
+
+func keyRows(keys []keyInfo) [][]string {
+	rows := [][]string{{"KEY", "CONSUMER", "CREATED", "EXPIRES", "STATE"}}
+	for _, k := range keys {
+		rows = append(rows, []string{k.ID, k.Consumer, day(k.Created), day(k.Expires), k.State})
+	}
+	return rows
+}
+
+func (c *keyListCmd) Run(e *env) error {
+	return c.with(false, func(ctx context.Context, s *store.Store) error {
+		if c.Consumer != "" {
+			if _, err := directory.GetConsumer(ctx, s, c.Consumer); err != nil {
+				return err
+			}
+		}
+		keys, err := listKeys(ctx, s, c.Consumer)
+		if err != nil {
+			return err
+		}
+		if c.Output == "json" {
+			return e.json(append([]keyInfo{}, keys...))
+		}
+		if len(keys) == 0 {
+			fmt.Fprintln(e.out, "no keys in the store; make one: warder key new CONSUMER")
+			return nil
+		}
+		return e.table(keyRows(keys))
+	})
+}
+
+type keyRevokeCmd struct {
+	ID string `arg:"" help:"The key's id, wk_ and eight characters, as warder key list prints it; four of them are enough if no other key begins so."`
+	storeFlags
+	outputFlag
+}
+
+func (c *keyRevokeCmd) Run(e *env) error {
+	return c.with(false, func(ctx context.Context, s *store.Store) error {
+		k, err := directory.RevokeKey(ctx, s, c.ID, time.Now())
+		if err != nil {
+			return err
+		}
+		if c.Output == "json" {
+			return e.json(infoOf(k))
+		}
+		fmt.Fprintf(e.out, "key %s of consumer %s is revoked since %s\n", k.ID(), k.Consumer, day(k.Revoked))
+		return nil
+	})
 }
 
 type keyHashCmd struct{ outputFlag }

@@ -2,14 +2,21 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"time"
 
 	"github.com/warder-gateway/warder/internal/app"
+	"github.com/warder-gateway/warder/internal/directory"
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/scalar"
 	"github.com/warder-gateway/warder/internal/secret"
+	"github.com/warder-gateway/warder/internal/store"
 )
 
 type rotateCmd struct {
-	Kek rotateKEKCmd `cmd:"" name:"kek" help:"Put a new key before those that seal what Warder keeps, and lock the key file with a passphrase."`
+	APIKey rotateAPIKeyCmd `cmd:"" name:"api-key" help:"Give a consumer of the store a new API key, and let those it has expire."`
+	Kek    rotateKEKCmd    `cmd:"" name:"kek" help:"Put a new key before those that seal what Warder keeps, and lock the key file with a passphrase."`
 }
 
 type rotateKEKCmd struct {
@@ -50,4 +57,36 @@ func passphrase(path string) (v secret.Value, err error) {
 		return v, fmt.Errorf("%s is empty; expected a passphrase", path)
 	}
 	return secret.New(b), nil
+}
+
+type rotateAPIKeyCmd struct {
+	Consumer string          `arg:"" help:"Consumer of the store."`
+	Overlap  scalar.Duration `default:"7d" help:"How long the keys it has stay good; 0s: not at all." placeholder:"TIME"`
+	Expires  lifetime        `help:"When the new key ends: after a time such as 90d, or with a day; default: never." placeholder:"TIME"`
+	storeFlags
+	outputFlag
+}
+
+func (c *rotateAPIKeyCmd) Run(e *env) error {
+	now := time.Now()
+	expires := c.Expires.from(now)
+	if !expires.IsZero() && !expires.After(now) {
+		return usageError("--expires is in the past")
+	}
+	return c.with(false, func(ctx context.Context, s *store.Store) error {
+		var made directory.StoredKey
+		ending := 0
+		key, err := freshKey(func(ref exchange.KeyRef) (err error) {
+			made, ending, err = directory.RotateKeys(ctx, s, c.Consumer, ref, c.Overlap.Std(), expires, now)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		more := ""
+		if ending > 0 {
+			more = fmt.Sprintf("\n%s it had: good until %s", count(ending, "key"), day(now.Add(c.Overlap.Std())))
+		}
+		return printStored(e, c.Output, key, made, more)
+	})
 }
