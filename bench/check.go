@@ -26,7 +26,7 @@ type prober struct {
 	client *http.Client
 	url    string
 	body   []byte // of every good answer
-	token  string // empty: none is needed
+	field  string // that carries a credential; empty: none is needed
 	bad    []refusable
 
 	mu             sync.Mutex
@@ -45,13 +45,13 @@ func newProber(url string, body []byte, roots *x509.CertPool) *prober {
 }
 
 // get returns the status and body of one answer.
-func (p *prober) get(ctx context.Context, authorization string) (int, []byte, error) {
+func (p *prober) get(ctx context.Context, field string) (int, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url, nil)
 	if err != nil {
 		return 0, nil, err
 	}
-	if authorization != "" {
-		req.Header.Set("Authorization", authorization)
+	if name, value, ok := strings.Cut(field, ": "); ok {
+		req.Header.Set(name, value)
 	}
 	res, err := p.client.Do(req)
 	if err != nil {
@@ -71,11 +71,7 @@ func (p *prober) get(ctx context.Context, authorization string) (int, []byte, er
 
 // allowed asks for what must be answered with the backend's body.
 func (p *prober) allowed(ctx context.Context) error {
-	authorization := ""
-	if p.token != "" {
-		authorization = "Bearer " + p.token
-	}
-	status, body, err := p.get(ctx, authorization)
+	status, body, err := p.get(ctx, p.field)
 	switch {
 	case err != nil:
 		return err
@@ -89,7 +85,7 @@ func (p *prober) allowed(ctx context.Context) error {
 
 // refused asks for what must be turned away.
 func (p *prober) refused(ctx context.Context, r refusable) error {
-	status, _, err := p.get(ctx, r.header)
+	status, _, err := p.get(ctx, r.field)
 	if err == nil && !slices.Contains(r.status, status) {
 		err = fmt.Errorf("%s: answered with %d", r.what, status)
 	}

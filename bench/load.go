@@ -26,7 +26,7 @@ type load struct {
 	connections, streams int // streams of each connection; 1 for HTTP/1.1
 	threads              int
 	core                 int     // below 0: all
-	token                string  // sent with every request; empty: none
+	field                string  // sent with every request; empty: none
 	requests             string  // file of requests sent in turn; empty: path alone
 	rate                 float64 // requests per second of a paced load
 	dir                  string  // holds wrk.lua, the certificate and kit
@@ -77,8 +77,8 @@ func (l load) command(seconds int) (args, env []string) {
 		switch {
 		case l.requests != "":
 			env = append(env, "BENCH_REQUESTS="+l.requests)
-		case l.token != "":
-			args = append(args, "-H", "Authorization: Bearer "+l.token)
+		case l.field != "":
+			args = append(args, "-H", l.field)
 		}
 		args = append(args, l.url())
 	case h2load:

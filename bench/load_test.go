@@ -75,7 +75,7 @@ func TestRequestsAreSentInTurn(t *testing.T) {
 		{"tokens", []string{"a", "b"}, nil, "/orders/1\ta\n/orders/1\tb\n"},
 		{"paths", nil, []string{"/x", "/y"}, "/x\t\n/y\t\n"},
 	} {
-		name, err := (&work{tokens: c.tokens}).requests(t.TempDir(), c.paths)
+		name, err := (&work{fields: c.tokens}).requests(t.TempDir(), c.paths)
 		if err != nil {
 			t.Fatal(err)
 		}

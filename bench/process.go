@@ -78,12 +78,12 @@ func (p *process) stop() {
 	<-p.done
 }
 
-// until asks ready every 20 ms, until it says yes, the process ends or ten
-// seconds are over.
+// until asks ready every 20 ms, until it says yes, the process ends or a
+// minute is over: a million keys take their time.
 func (p *process) until(ctx context.Context, ready func() bool) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	late := time.After(10 * time.Second)
+	late := time.After(time.Minute)
 	for !ready() {
 		select {
 		case <-tick.C:
@@ -91,7 +91,7 @@ func (p *process) until(ctx context.Context, ready func() bool) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-late:
-			return errors.Join(errors.New("it does not serve after ten seconds"), p.said())
+			return errors.Join(errors.New("it does not serve after a minute"), p.said())
 		case <-p.done:
 			return errors.Join(errors.New("it ended at once"), p.said())
 		}

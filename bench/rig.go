@@ -43,8 +43,9 @@ func (b *backend) url(path string) string { return fmt.Sprintf("http://127.0.0.1
 type site struct {
 	Dir                     string
 	Port, Admin, Backend    int
-	Cores                   int // threads or workers
-	Root, Guarded           bool
+	Cores                   int    // threads or workers
+	State                   string // folder of Warder's
+	Root, Guarded, Keyed    bool
 	TLS, H2                 bool
 	Cert, Key               string
 	Large, Buffers          bool     // bodies are large; answers are held in buffers
@@ -173,34 +174,52 @@ func (r *rig) down() {
 // work is what a scenario sends and what must be refused, made once.
 type work struct {
 	signer *signer
-	tokens []string
+	fields []string // that carry a credential: "Name: value"
 	bad    []refusable
+	state  string // folder with a store of keys; empty: everyone makes one of their own
 }
 
-func (r *rig) prepare(s scenario) (*work, error) {
+func (r *rig) prepare(ctx context.Context, s scenario) (*work, error) {
 	w := &work{}
 	if s.tokens == 0 {
 		return w, nil
 	}
 	var err error
+	if s.keys > 0 {
+		w.state = filepath.Join(r.dir, "stocked")
+		keys, err := r.stock(ctx, w.state, s.keys, s.tokens)
+		if err != nil {
+			return nil, err
+		}
+		for _, key := range keys {
+			w.fields = append(w.fields, "X-Api-Key: "+key)
+		}
+		stranger, err := apiKey()
+		w.bad = []refusable{{"a key that nobody has", "X-Api-Key: " + stranger, []int{401}}, {what: "no key", status: []int{401}}}
+		return w, err
+	}
 	if w.signer, err = newSigner(); err != nil {
 		return nil, err
 	}
-	if w.tokens, err = w.signer.tokens(s.tokens); err != nil {
+	tokens, err := w.signer.tokens(s.tokens)
+	if err != nil {
 		return nil, err
+	}
+	for _, token := range tokens {
+		w.fields = append(w.fields, "Authorization: Bearer "+token)
 	}
 	w.bad, err = w.signer.bad()
 	return w, err
 }
 
 // requests writes the requests that are sent in turn to a file of dir, a path
-// and a token on a line. It returns an empty name if all are the same.
+// and the field of a credential on a line. It returns an empty name if all are the same.
 func (w *work) requests(dir string, paths []string) (string, error) {
 	var b strings.Builder
 	switch {
-	case len(w.tokens) > 1:
-		for _, token := range w.tokens {
-			fmt.Fprintf(&b, "%s\t%s\n", path, token)
+	case len(w.fields) > 1:
+		for _, field := range w.fields {
+			fmt.Fprintf(&b, "%s\t%s\n", path, field)
 		}
 	case len(paths) > 0:
 		for _, p := range paths {
@@ -240,7 +259,7 @@ func (r *rig) play(ctx context.Context, s scenario) (*result, error) {
 	}
 	res := &result{scenario: s, rounds: rounds, runs: make([][]*figures, len(s.peers))}
 	fmt.Fprintf(os.Stderr, "\n%s: %s\n", s.name, s.about)
-	w, err := r.prepare(s)
+	w, err := r.prepare(ctx, s)
 	if err != nil {
 		return nil, err
 	}

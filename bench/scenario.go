@@ -16,6 +16,7 @@ type scenario struct {
 	connections int         // 0: as the command line says
 	streams     int         // 0: one request at a time on a connection
 	tokens      int         // different ones, sent in turn; 0: requests carry none
+	keys        int         // in the store; tokens are some of them, in turn; 0: tokens are JWTs
 	path        string      // empty: /orders/1
 	sink        bool        // the backend reads bodies, instead of nginx
 	rounds      int         // at most; 0: as the command line says
@@ -31,7 +32,7 @@ type contender struct {
 	name    string
 	does    string // in words, for the report
 	kind    kind
-	guarded bool   // it checks tokens
+	guarded bool   // it checks tokens, or keys
 	log     string // file of its access log in its folder; empty: it writes none
 	program string // empty: found by kind
 	routes  int    // that it has, asked for in turn; 0: one
@@ -57,7 +58,7 @@ var (
 		return []string{"proxy", "-address", fmt.Sprintf("127.0.0.1:%d", s.Port), "-backend", fmt.Sprintf("http://127.0.0.1:%d", s.Backend), "-cert", s.Cert, "-key", s.Key}
 	}, false}
 	warder = kind{"warder", "warder.yaml", func(s site) []string {
-		return []string{"run", "-c", filepath.Join(s.Dir, "warder.yaml"), "--state", filepath.Join(s.Dir, "state")}
+		return []string{"run", "-c", filepath.Join(s.Dir, "warder.yaml"), "--state", s.State}
 	}, true}
 )
 
@@ -108,6 +109,14 @@ var scenarios = []scenario{
 		warm:     3, // so that every token has come once
 		measures: usual,
 		peers:    []contender{nginxPlain, haproxyJWT, warderJWT},
+	},
+	{
+		name: "keys", about: "an API key, 10,000 of them in turn, among 1,000,000 in the store; a limit per consumer, access log, metrics",
+		tool: wrk, tokens: 10_000, keys: 1_000_000, rounds: 9,
+		warm:     3, // so that every key has come once
+		measures: []measure{cpu, ready, rate, middle, slow, memory, allocations},
+		peers:    []contender{nginxPlain, warderJWT.with("warder", "finds the key, limits per consumer, counts metrics, logs one JSON line per request", func(*contender) {})},
+		targets:  []target{{what: "API key among 1,000,000 and a limit: CPU ÷ nginx plain", of: cpu, to: "nginx", bound: 1.25}},
 	},
 	{
 		name: "routes", about: "10 routes against 10,000, each asked for in turn",

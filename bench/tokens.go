@@ -116,10 +116,10 @@ func (s *signer) tokens(n int) ([]string, error) {
 	return all, nil
 }
 
-// refusable is a token, or none, that a proxy which checks must refuse.
+// refusable is a credential, or none, that a proxy which checks must refuse.
 type refusable struct {
 	what   string
-	header string // Authorization; empty: none
+	field  string // empty: none
 	status []int  // any of them
 }
 
@@ -148,7 +148,7 @@ func (s *signer) bad() ([]refusable, error) {
 		if err != nil {
 			return nil, err
 		}
-		t.header = "Bearer " + token
+		t.field = "Authorization: Bearer " + token
 		all = append(all, t.refusable)
 	}
 	return append(all, refusable{what: "no token", status: []int{401}}), nil

@@ -29,8 +29,9 @@ func (r *rig) turn(ctx context.Context, s scenario, c contender, w *work, second
 		t.backend = r.sink
 	}
 	page := site{
-		Dir: dir, Backend: t.backend.port, Cores: threads, Root: os.Geteuid() == 0, Guarded: c.guarded,
-		TLS: s.tls, H2: s.tool == h2load, Cert: filepath.Join(r.dir, certFile), Key: filepath.Join(r.dir, keyFile),
+		Dir: dir, Backend: t.backend.port, Cores: threads, Root: os.Geteuid() == 0, Guarded: c.guarded, Keyed: s.keys > 0,
+		State: cmp.Or(w.state, filepath.Join(dir, "state")),
+		TLS:   s.tls, H2: s.tool == h2load, Cert: filepath.Join(r.dir, certFile), Key: filepath.Join(r.dir, keyFile),
 		Large: s.tool == down || s.tool == up, Buffers: c.buffers,
 		Issuer: tokenIssuer, Audience: tokenAudience, Scope: tokenScope,
 	}
@@ -69,8 +70,10 @@ func (r *rig) turn(ctx context.Context, s scenario, c contender, w *work, second
 		t.metrics = fmt.Sprintf("http://127.0.0.1:%d/metrics", page.Admin)
 	}
 	p, l := t.prober, &t.load
+	if len(w.fields) > 0 {
+		p.field, l.field = w.fields[0], w.fields[0]
+	}
 	if w.signer != nil {
-		p.token, l.token = w.tokens[0], w.tokens[0]
 		if err := w.signer.publish(dir); err != nil {
 			return nil, err
 		}

@@ -1,5 +1,5 @@
 -- Sends the requests of the file BENCH_REQUESTS in turn, if it is set: a line
--- each, a path and after a tab the bearer token, if any. Every thread starts
+-- each, a path and after a tab the credential's field, if any. Every thread starts
 -- at a place of its own. At the end: the figures as JSON.
 local file = os.getenv("BENCH_REQUESTS")
 local threads = 0
@@ -12,8 +12,9 @@ if file then
   local requests, at = {}, 0
   function init(args)
     for line in io.lines(file) do
-      local path, token = line:match("^([^\t]*)\t(.*)$")
-      wrk.headers["Authorization"] = token ~= "" and "Bearer " .. token or nil
+      local path, field = line:match("^([^\t]*)\t(.*)$")
+      local name, value = field:match("^([^:]*): (.*)$")
+      if name then wrk.headers[name] = value end
       requests[#requests + 1] = wrk.format(nil, path)
     end
     at = math.floor(#requests / 2) * number
