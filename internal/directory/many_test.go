@@ -19,7 +19,7 @@ import (
 	"github.com/warder-gateway/warder/internal/store/storetest"
 )
 
-var many = flag.Int("many", 50_000, "how many keys TestManyKeys loads")
+var many = flag.Int("many", someKeys, "how many keys TestManyKeys loads")
 
 // Bounds of what keys cost.
 const (

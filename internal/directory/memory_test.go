@@ -278,9 +278,8 @@ func TestStrangersDoNotHammerTheStore(t *testing.T) {
 	for n := range 200 {
 		g.Key(ref(n), now, true)
 	}
-	for n := range 100 {
-		addKey(t, s, "acme", ref(1000+n), time.Time{})
-	}
+	addKey(t, s, "acme", ref(1001), time.Time{})
+	addKey(t, s, "acme", ref(1002), time.Time{})
 	if _, code := g.Key(ref(1001), now, true); code != fault.KeyUnknown {
 		t.Errorf("the store was asked more often than it may be: %v", code)
 	}

@@ -26,7 +26,7 @@ func TestTheTableSaysWhatAMapSays(t *testing.T) {
 		model[e.ref.ID] = e
 	}
 	table := fill.done()
-	for step := range 20_000 {
+	for step := range 10_000 {
 		e := entryOf(r.Uint64N(names))
 		e.consumer, e.revoked = r.Uint32(), r.IntN(2) == 0
 		e.expires = 100 + r.Int64N(1000)
@@ -91,7 +91,7 @@ func TestReadersSeeAKeyWholeWhileItChanges(t *testing.T) {
 	}
 	stop := make(chan struct{})
 	var readers sync.WaitGroup
-	for range 4 {
+	for range 2 {
 		readers.Go(func() {
 			for n := uint64(0); ; n++ {
 				select {
@@ -112,7 +112,7 @@ func TestReadersSeeAKeyWholeWhileItChanges(t *testing.T) {
 		})
 	}
 	r := rand.New(rand.NewPCG(3, 4))
-	for range 20_000 {
+	for range 4000 {
 		e := entryOf(r.Uint64N(4999))
 		if r.IntN(2) == 0 {
 			table.remove(e.ref.ID, 0)
