@@ -7,9 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/warder-gateway/warder/internal/directory"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/snapshot"
+	"github.com/warder-gateway/warder/internal/store/storetest"
 )
 
 func TestWhatAStreamHoldsOnTo(t *testing.T) {
@@ -122,4 +124,45 @@ func TestAStreamKeepsWhatCarriesIt(t *testing.T) {
 	if n := c.Pool.Held(); n != 0 {
 		t.Errorf("%d resources are left", n)
 	}
+}
+
+// A stream that a key of the store opened is judged again when the store was
+// not heard of for too long, and whenever it is asked.
+func TestAStreamByAKeyOfTheStoreEndsWithTheKeyAndWithTheStore(t *testing.T) {
+	t.Parallel()
+	s := storetest.SQLite(t)
+	id := &exchange.Identity{Named: &exchange.Consumer{Name: "acme"}, Key: exchange.KeyRef{ID: [8]byte([]byte("1a2b3c4d")), Digest: sha256.Sum256([]byte("stored"))}}
+	if err := directory.AddConsumer(t.Context(), s, "acme", now); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := directory.AddKey(t.Context(), s, "acme", id.Key, time.Time{}, now); err != nil {
+		t.Fatal(err)
+	}
+	c := newCompiler()
+	c.Memory = directory.NewMemory(c.Log, func() time.Time { return now })
+	snap := compile(t, c, upstreams+"freshness: { revocations: 1h }\nroutes: [{ name: chat, path: /chat, upstream: b, auth: { apiKey: true } }]\n")
+	chat := exchange.Route{Name: "chat", Pattern: "/chat"}
+	holds := func(at time.Time, want fault.Code) {
+		t.Helper()
+		until, f := snap.Holds(chat, "b", id, at)
+		code := fault.None
+		if f != nil {
+			code = f.Code
+		}
+		if code != want || f == nil && !until.After(now.Add(time.Hour)) {
+			t.Errorf("after %s: %v until %s, want %v", at.Sub(now), code, until, want)
+		}
+	}
+	if err := c.Memory.Load(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	holds(now.Add(time.Hour), fault.None)
+	holds(now.Add(time.Hour+time.Nanosecond), fault.KeysStale)
+	if _, err := directory.RevokeKey(t.Context(), s, "1a2b3c4d", now); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Memory.Load(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	holds(now, fault.KeyRevoked)
 }
