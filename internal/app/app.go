@@ -18,13 +18,13 @@ import (
 	"time"
 
 	"github.com/warder-gateway/warder/internal/admin"
-	"github.com/warder-gateway/warder/internal/authserver"
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/control"
 	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/directory"
 	"github.com/warder-gateway/warder/internal/events"
 	"github.com/warder-gateway/warder/internal/gateway"
+	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/policy"
 	"github.com/warder-gateway/warder/internal/secret"
@@ -147,8 +147,8 @@ func start(o Options) (_ *app, err error) {
 // state; with a nil state nothing is kept, and keys are made for the occasion.
 func NewCompiler(m *telemetry.Metrics, v *keys.Verdicts, c *counters.Memory, log *slog.Logger, state *State) *snapshot.Compiler {
 	return &snapshot.Compiler{
-		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: m, Verdicts: v, Counters: c, Log: log,
-		ReadFile: secret.ReadFile, Local: (&locals{keyring: keyring{state: state}, log: log, guesses: authserver.NewGuesses()}).of,
+		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: m, Verdicts: v, Counters: c, Log: log, Guard: guessing.NewGuard(),
+		ReadFile: secret.ReadFile, Local: (&locals{keyring: keyring{state: state}, log: log, guesses: guessing.NewGuesses()}).of,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/warder-gateway/warder/internal/authserver"
 	"github.com/warder-gateway/warder/internal/config"
+	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/snapshot"
 )
@@ -22,7 +23,7 @@ type locals struct {
 	keyring keyring
 	opened  *keys.TokenSigner
 	keys    *keys.Static
-	guesses *authserver.Guesses // of every server, one after the other
+	guesses *guessing.Guesses // of every server, one after the other
 }
 
 // signer returns the signer of the authorization server. Without a keyring that
@@ -74,7 +75,7 @@ func (l *locals) of(doc *config.Document) (snapshot.Local, error) {
 		clients[e.Name] = authserver.Client{Secret: "sha256:" + hex.EncodeToString(digest[:]), Scopes: e.Value.Scopes, Audience: e.Value.Audience}
 	}
 	server, err := authserver.New(authserver.Config{
-		Issuer: as.Issuer, AccessTokenLifetime: as.AccessTokenLifetime.Std(), Clients: clients, Signer: signer, Guesses: l.guesses, Log: l.log,
+		Issuer: as.Issuer, AccessTokenLifetime: as.AccessTokenLifetime.Std(), Clients: clients, Signer: signer, Guesses: l.guesses, Spared: doc.Spared(), Log: l.log,
 	})
 	if err != nil {
 		return snapshot.Local{}, err

@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/keys"
 )
 
@@ -38,7 +39,9 @@ type Config struct {
 	// Guesses remembers wrong secrets. A server that takes another one's place
 	// takes its Guesses too, or a change of the configuration would forget who
 	// is being slowed down. nil means that the server begins with none.
-	Guesses *Guesses
+	Guesses *guessing.Guesses
+	// Spared are the networks whose wrong secrets are not counted.
+	Spared guessing.Spared
 	// Now is the clock. nil means time.Now.
 	Now func() time.Time
 	// Log is told what only the operator may know. nil means nobody is told.
@@ -77,7 +80,8 @@ type Server struct {
 	now       func() time.Time
 	log       *slog.Logger
 	unknown   [32]byte // digest that stands for the secret of unknown clients
-	guesses   *Guesses
+	guesses   *guessing.Guesses
+	spared    guessing.Spared
 	endpoints []endpoint
 }
 
@@ -103,12 +107,13 @@ func New(cfg Config) (*Server, error) {
 		now:      cfg.Now,
 		log:      cfg.Log,
 		guesses:  cfg.Guesses,
+		spared:   cfg.Spared,
 	}
 	if s.lifetime == 0 {
 		s.lifetime = defaultLifetime
 	}
 	if s.guesses == nil {
-		s.guesses = NewGuesses()
+		s.guesses = guessing.NewGuesses()
 	}
 	if s.now == nil {
 		s.now = time.Now

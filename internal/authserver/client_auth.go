@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/warder-gateway/warder/internal/guessing"
 )
 
 // authenticate returns the client that made the request, proved by its secret:
@@ -28,16 +30,23 @@ func (s *Server) authenticate(r *http.Request, params form) (*client, error) {
 	}
 	got := sha256.Sum256([]byte(secret))
 	right := subtle.ConstantTimeCompare(got[:], want[:]) == 1
-	from := clientPrefix(r)
-	v := s.guesses.judge(id, known, from, s.now(), right)
+	addr := clientAddr(r)
+	if s.spared.Contains(addr) { // nothing is counted
+		if !known || !right {
+			return nil, errClient
+		}
+		return c, nil
+	}
+	from := guessing.Network(addr)
+	v := s.guesses.Judge(id, known, from, s.now(), right)
 	// Only names of the configuration are logged; what strangers make up is not.
-	if known && v.slowed > 0 {
-		s.log.WarnContext(r.Context(), "client slowed down after wrong secrets", "client", id, "from", from, "for", v.slowed)
+	if known && v.Slowed > 0 {
+		s.log.WarnContext(r.Context(), "client slowed down after wrong secrets", "client", id, "from", from, "for", v.Slowed)
 	}
-	if known && v.slowedAll > 0 {
-		s.log.WarnContext(r.Context(), "client slowed down after wrong secrets from many networks, except where it proved itself before", "client", id, "for", v.slowedAll)
+	if known && v.SlowedAll > 0 {
+		s.log.WarnContext(r.Context(), "client slowed down after wrong secrets from many networks, except where it proved itself before", "client", id, "for", v.SlowedAll)
 	}
-	if !v.proved {
+	if !v.Proved {
 		return nil, errClient
 	}
 	return c, nil
@@ -103,21 +112,12 @@ func parseBasic(field string) (id, secret string, ok bool) {
 	return id, secret, true
 }
 
-// clientPrefix returns the network the request came from: what one household
-// or host usually has. An address that cannot be read is one network too.
-func clientPrefix(r *http.Request) netip.Prefix {
+// clientAddr returns the address the request came from; the zero address, which
+// counts as one too, if it cannot be read.
+func clientAddr(r *http.Request) netip.Addr {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
-		return netip.Prefix{}
+		return netip.Addr{}
 	}
-	addr := peer.Addr().Unmap().WithZone("")
-	bits := 64
-	if addr.Is4() {
-		bits = 32
-	}
-	prefix, err := addr.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return prefix
+	return peer.Addr()
 }

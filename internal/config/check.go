@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/warder-gateway/warder/internal/password"
 	"github.com/warder-gateway/warder/internal/scalar"
 )
 
@@ -314,6 +315,7 @@ func (c *checker) consumers() {
 	callers := map[Caller]string{}
 	for _, e := range c.doc.Consumers {
 		path := under("consumers", e.Name)
+		c.password(&e.Value, e.Name, under(path, "password"))
 		for i, k := range e.Value.APIKeys {
 			at := under(item(under(path, "apiKeys"), i), "hash")
 			if c.d.problems.touch(at) || k.Hash == (Digest{}) {
@@ -339,6 +341,27 @@ func (c *checker) consumers() {
 		}
 	}
 }
+
+// password judges a consumer's password and, if it has one, its name.
+func (c *checker) password(v *Consumer, name, at string) {
+	if !c.doc.root.written(at) {
+		return
+	}
+	// References are not resolved yet.
+	if !v.Password.IsZero() {
+		if _, err := password.Parse(string(v.Password.Reveal())); err != nil {
+			c.complain(at, err.Error(), "")
+		}
+	}
+	if len(name) > maxUserName || strings.ContainsFunc(name, notUserName) {
+		c.complain(at, "the name of a consumer with a password is its user name: 1 to 128 bytes, no colon, no control character", "give the consumer another name")
+	}
+}
+
+const maxUserName = 128
+
+// notUserName finds what a user-id (RFC 7617 section 2) cannot hold.
+func notUserName(r rune) bool { return r == ':' || r < ' ' || r >= 0x7f && r < 0xa0 }
 
 func (c *checker) upstream(u *Upstream, path string) {
 	if c.d.problems.touch(path) {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"crypto/sha256"
+	"net/netip"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/scalar"
@@ -34,6 +35,8 @@ type Document struct {
 	Log       Log          `json:"log"`
 	Freshness Freshness    `json:"freshness"`
 
+	NeverBlock scalar.List[Network] `json:"neverBlock"` // nothing automatic is held against these
+
 	root       Node
 	digest     [sha256.Size]byte
 	references []reference
@@ -48,6 +51,20 @@ func (d *Document) defaults() {
 	d.Counters.defaults()
 	d.Log.defaults()
 	d.Freshness.defaults()
+}
+
+// Spared returns the ranges that nothing automatic is held against: what
+// neverBlock lists, and the proxies of every listener, behind which everybody
+// would be hit.
+func (d *Document) Spared() []netip.Prefix {
+	all := Prefixes(d.NeverBlock)
+	for i := range d.Listeners {
+		all = append(all, Prefixes(d.Listeners[i].TrustedProxies)...)
+		if p := d.Listeners[i].ProxyProtocol; p != nil {
+			all = append(all, Prefixes(p.From)...)
+		}
+	}
+	return all
 }
 
 // Listener is one address that serves the public side.
@@ -210,6 +227,9 @@ type Client struct {
 type Consumer struct {
 	APIKeys []APIKey `json:"apiKeys"`
 	Clients []Caller `json:"clients"`
+	// Password is an Argon2id hash in PHC form, or a reference to one: the
+	// consumer's name and the password are Basic credentials.
+	Password secret.Value `json:"password"`
 }
 
 // APIKey is the digest of a key, and the last day it is good.

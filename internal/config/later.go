@@ -8,14 +8,14 @@ import "reflect"
 var later = map[reflect.Type][]string{
 	reflect.TypeFor[Document](): {
 		"plans", "shadow", "tests", "alerts", "notify",
-		"neverBlock", "secretsDir", "source",
+		"secretsDir", "source",
 	},
 	reflect.TypeFor[Listener](): {
 		"publicUrl", "clientCertHeader",
 	},
 	reflect.TypeFor[ListenerTLS](): {"acme"},
 	reflect.TypeFor[Issuer]():      {"introspection", "login", "preset", "tenant", "tenants"},
-	reflect.TypeFor[Consumer]():    {"certificates", "roles", "plan", "password"},
+	reflect.TypeFor[Consumer]():    {"certificates", "roles", "plan"},
 	reflect.TypeFor[Upstream]():    {"balance", "healthCheck", "outlier", "retry", "circuitBreaker"},
 	reflect.TypeFor[Target]():      {"weight"},
 	reflect.TypeFor[UpstreamRef](): {"split", "sticky"},

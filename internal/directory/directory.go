@@ -8,6 +8,7 @@ package directory
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/password"
 )
 
 // Consumer is an application, partner or service as it was written.
@@ -23,6 +25,8 @@ type Consumer struct {
 	Roles   []string
 	Keys    []Key
 	Clients []Client
+	// Password is the hash of its password; nil: it has none.
+	Password *password.Hash
 }
 
 // Key is an API key as it was written: its SHA-256, never the key.
@@ -63,6 +67,15 @@ type Directory struct {
 	clients   map[Client]*exchange.Consumer
 	memory    *Memory // nil: there is no store
 	within    time.Duration
+	passwords map[string]account
+	hashes    []*password.Hash // of passwords, in the order they were given
+	seed      [sha256.Size]byte
+}
+
+// account is a consumer with a password.
+type account struct {
+	consumer *exchange.Consumer
+	hash     *password.Hash
 }
 
 // New builds a directory without a store. An error is of type Problems and
@@ -78,6 +91,7 @@ func Over(m *Memory, within time.Duration, consumers []Consumer) (*Directory, er
 		consumers: make(map[string]*exchange.Consumer, len(consumers)),
 		keys:      make(map[[sha256.Size]byte]*exchange.KeyRecord),
 		clients:   make(map[Client]*exchange.Consumer),
+		passwords: make(map[string]account),
 	}
 	var problems Problems
 	for i := range consumers {
@@ -86,6 +100,12 @@ func Over(m *Memory, within time.Duration, consumers []Consumer) (*Directory, er
 	if len(problems) > 0 {
 		return nil, problems
 	}
+	h := sha256.New()
+	for _, one := range d.hashes {
+		id := one.ID()
+		h.Write(id[:])
+	}
+	h.Sum(d.seed[:0])
 	return d, nil
 }
 
@@ -104,6 +124,10 @@ func (d *Directory) add(c *Consumer, problems Problems) Problems {
 	known := &exchange.Consumer{Name: c.Name, Roles: slices.Clone(c.Roles)}
 	d.consumers[c.Name] = known
 
+	if c.Password != nil {
+		d.passwords[c.Name] = account{known, c.Password}
+		d.hashes = append(d.hashes, c.Password)
+	}
 	for i, key := range c.Keys {
 		path := fmt.Sprintf("apiKeys[%d].hash", i)
 		if key.Digest == ([sha256.Size]byte{}) {
@@ -185,4 +209,22 @@ func (d *Directory) Consumer(name string) (*exchange.Consumer, bool) {
 		return d.memory.Consumer(name)
 	}
 	return consumer, ok
+}
+
+// Password finds the stored password of the consumer with this name. For every
+// other name the consumer is nil and the hash a stand-in: it costs as much as
+// that of one of the consumers, always the same one while their passwords
+// stay, so that what a wrong password costs does not tell which names exist.
+func (d *Directory) Password(name []byte) (*password.Hash, *exchange.Consumer) {
+	if d == nil || len(d.hashes) == 0 {
+		standIn := new(password.Hash).StandIn()
+		return &standIn, nil
+	}
+	if a, ok := d.passwords[string(name)]; ok {
+		return a.hash, a.consumer
+	}
+	// Nobody outside can compute it: the seed is of the hashes, which are secret.
+	pick := sha256.Sum256(append(d.seed[:len(d.seed):len(d.seed)], name...))
+	standIn := d.hashes[binary.BigEndian.Uint64(pick[:])%uint64(len(d.hashes))].StandIn()
+	return &standIn, nil
 }

@@ -10,7 +10,7 @@ import (
 // Identity is who a request was proved to come from: the result of
 // authentication. It is immutable and may be shared by many exchanges.
 type Identity struct {
-	Method   string // "jwt", "apiKey", "none"
+	Method   string // "jwt", "apiKey", "basic", "none"
 	Proof    string // how it was proved, for the operator: "RS256 kid 4f1c", "wk_1a2b3c4d"
 	Issuer   string // the issuer's name in the configuration
 	Subject  string
@@ -21,6 +21,7 @@ type Identity struct {
 	Roles    []string
 	TokenID  string    // jti
 	Key      KeyRef    // the API key; zero: it was proved otherwise
+	Password [32]byte  // digest of the stored hash of the password; zero: it was proved otherwise
 	Expires  time.Time // as the credential says; zero: never
 	Claims   Claims
 }

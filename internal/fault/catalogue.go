@@ -28,6 +28,8 @@ const (
 	KeyExpired
 	KeyRevoked
 	KeyMalformed
+	PasswordWrong
+	AccountLocked
 	ScopeMissing
 	RoleMissing
 	PolicyDenied
@@ -96,6 +98,8 @@ var catalogue = [...]entry{
 	KeyExpired:                {name: "key_expired", public: KeyInvalid, status: 401, mend: "make a new key with `warder rotate api-key {consumer}`, or with `warder key new` for the configuration"},
 	KeyRevoked:                {name: "key_revoked", public: KeyInvalid, status: 401, mend: "the key was revoked; make a new one with `warder key new {consumer}`"},
 	KeyMalformed:              {name: "key_malformed", public: KeyInvalid, status: 401, mend: "the value is not a Warder key (form wk_PREFIX_SECRET, with its checksum); look for a cut or altered copy"},
+	PasswordWrong:             {name: "password_wrong", status: 401, detail: "The user name or the password is wrong.", mend: "compare user name and password with those of the consumer; `warder password hash` makes the line for another password"},
+	AccountLocked:             {name: "account_locked", public: PasswordWrong, status: 401, mend: "too many wrong passwords came before, so that right ones are refused too for up to five minutes; find who sends them in the access log, and see Guessing in OPERATING.md"},
 	ScopeMissing:              {name: "scope_missing", status: 403, detail: "The access token lacks a required scope.", mend: "grant scope {missing} to client {client} at issuer {issuer}"},
 	RoleMissing:               {name: "role_missing", status: 403, detail: "The caller lacks a required role.", mend: "grant role {missing} to {consumer}"},
 	PolicyDenied:              {name: "policy_denied", status: 403, detail: "The request is not allowed.", mend: "see the policy's condition"},

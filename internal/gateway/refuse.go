@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/exchange"
@@ -24,6 +25,9 @@ func (g *Gateway) refuse(x *exchange.Exchange, sink exchange.Sink, r *snapshot.R
 	pin(x)
 	if r != nil {
 		for _, challenge := range r.Chain.Challenges(code) {
+			if strings.HasPrefix(challenge, "Basic ") && scripted(&x.Req) {
+				continue
+			}
 			e.Add("WWW-Authenticate", []byte(challenge))
 		}
 	}
@@ -56,6 +60,14 @@ func (g *Gateway) refuse(x *exchange.Exchange, sink exchange.Sink, r *snapshot.R
 	}
 	x.BytesOut += int64(len(body))
 	return sink.Finish(nil) == nil
+}
+
+// scripted reports whether a script in a page asked. A browser that is
+// challenged for Basic then would show a dialog of its own over the page.
+func scripted(h *exchange.Head) bool {
+	with, _ := h.Get(exchange.HeaderXRequestedWith)
+	mode, n := h.Get(exchange.HeaderSecFetchMode)
+	return exchange.EqualFold(with, "xmlhttprequest") || n > 0 && !exchange.EqualFold(mode, "navigate")
 }
 
 // problem writes the JSON form. Every text in it is a constant of the

@@ -7,7 +7,9 @@ import (
 
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/password"
 )
 
 // Env is what a policy may know of the house when it is compiled. It hands
@@ -18,7 +20,9 @@ type Env struct {
 	Issuer    func(name string) (*Issuer, error)
 	Limit     func(name string) (Limit, error)
 	Directory Directory
-	Public    bool // the route has auth: none
+	Guard     *guessing.Guard // what keeps guesses slow, outliving snapshots; nil: nothing does
+	Spared    guessing.Spared // networks that nothing automatic is held against
+	Public    bool            // the route has auth: none
 }
 
 // Directory is who may call: consumers and their credentials, in memory.
@@ -31,6 +35,10 @@ type Directory interface {
 	Client(issuer, client string) (*exchange.Consumer, bool)
 	// Consumer finds a consumer by its name.
 	Consumer(name string) (*exchange.Consumer, bool)
+	// Password finds the stored password of the consumer with this name. If
+	// there is none the consumer is nil and the hash one that costs as much as
+	// that of a consumer who has one, and that no password matches.
+	Password(name []byte) (*password.Hash, *exchange.Consumer)
 }
 
 // Issuer is who signs the tokens we accept, compiled. Immutable.

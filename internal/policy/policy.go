@@ -8,6 +8,7 @@ package policy
 import (
 	"github.com/warder-gateway/warder/internal/pipeline"
 	"github.com/warder-gateway/warder/internal/policy/apikey"
+	"github.com/warder-gateway/warder/internal/policy/basic"
 	"github.com/warder-gateway/warder/internal/policy/consumers"
 	"github.com/warder-gateway/warder/internal/policy/jwt"
 	"github.com/warder-gateway/warder/internal/policy/public"
@@ -21,6 +22,7 @@ func Catalog() []pipeline.Kind {
 		pipeline.Policy("auth.none", public.New),
 		pipeline.Policy("auth.jwt", jwt.New),
 		pipeline.Policy("auth.apiKey", apikey.New),
+		pipeline.Policy("auth.basic", basic.New),
 		pipeline.Policy("auth.scopes", scopes.New),
 		pipeline.Policy("auth.anyScope", scopes.NewAny),
 		pipeline.Policy("auth.consumers", consumers.New),

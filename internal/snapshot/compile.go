@@ -16,12 +16,15 @@ import (
 	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/directory"
 	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/http1"
 	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/password"
 	"github.com/warder-gateway/warder/internal/pipeline"
 	"github.com/warder-gateway/warder/internal/policy/public"
 	"github.com/warder-gateway/warder/internal/route"
 	"github.com/warder-gateway/warder/internal/scalar"
+	"github.com/warder-gateway/warder/internal/secret"
 	"github.com/warder-gateway/warder/internal/telemetry"
 	"github.com/warder-gateway/warder/internal/upstream"
 )
@@ -38,7 +41,10 @@ type Compiler struct {
 	Counters *counters.Memory
 	// Memory holds the consumers and keys of the store; nil: there is none.
 	Memory *directory.Memory
-	Log    *slog.Logger
+	// Guard slows down those who guess, from one snapshot to the next. nil:
+	// nothing that can be guessed may be configured.
+	Guard *guessing.Guard
+	Log   *slog.Logger
 	// ReadFile reads certificates and keys: all that is read from outside the
 	// document.
 	ReadFile func(path string) ([]byte, error)
@@ -102,6 +108,7 @@ type build struct {
 	doc       *config.Document
 	s         *Snapshot
 	directory *directory.Directory
+	spared    guessing.Spared
 	issuers   map[string]*pipeline.Issuer
 	limits    map[string]pipeline.Limit
 	upstreams map[string]*upstream.Group
@@ -141,6 +148,7 @@ func (b *build) compile() {
 	b.s.hasLocal = len(local.Routes) > 0
 	b.compileCounters()
 	b.compileListeners()
+	b.spared = b.doc.Spared()
 	b.compileDirectory()
 	for _, e := range b.doc.Issuers {
 		b.compileIssuer(e.Name, &e.Value)
@@ -207,7 +215,7 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 		r.pass = append(r.pass, fold(name))
 	}
 	env := pipeline.Env{
-		Route: f.Name, Public: f.Public, Directory: b.directory,
+		Route: f.Name, Public: f.Public, Directory: b.directory, Guard: b.Guard, Spared: b.spared,
 		Issuer: b.issuer, Limit: b.limit,
 	}
 	var parts []pipeline.Parts
@@ -360,7 +368,7 @@ func (b *build) blameLocal(err error) {
 func (b *build) compileDirectory() {
 	var consumers []directory.Consumer
 	for _, e := range b.doc.Consumers {
-		c := directory.Consumer{Name: e.Name}
+		c := directory.Consumer{Name: e.Name, Password: b.password(e.Name, e.Value.Password)}
 		for _, k := range e.Value.APIKeys {
 			c.Keys = append(c.Keys, directory.Key{Digest: k.Hash, Expires: k.Expires.End()})
 		}
@@ -377,6 +385,19 @@ func (b *build) compileDirectory() {
 			b.complain(entry("consumers", p.Consumer)+"."+p.Path, p.Text, "")
 		}
 	}
+}
+
+// password reads the hash of a consumer's password; nil if it has none.
+func (b *build) password(consumer string, v secret.Value) *password.Hash {
+	if v.IsZero() {
+		return nil
+	}
+	h, err := password.Parse(strings.TrimSpace(string(v.Reveal()))) // a file ends with a newline
+	if err != nil {
+		b.complain(entry("consumers", consumer)+".password", err.Error(), "")
+		return nil
+	}
+	return &h
 }
 
 // credentialsOf says what a route removes towards its upstream: every field

@@ -32,6 +32,7 @@ var (
 	errKeyOver      = fault.New(fault.KeyExpired, "the key expired while the stream was open")
 	errKeyRevoked   = fault.New(fault.KeyRevoked, "the key was revoked while the stream was open")
 	errKeysStale    = fault.New(fault.KeysStale, "the store was not heard of for longer than freshness.revocations")
+	errPasswordGone = fault.New(fault.PasswordWrong, "the password of this stream's consumer is no longer configured, or is another one now")
 	errTokenOver    = fault.New(fault.TokenExpired, "the token expired while the stream was open")
 	errIssuerGone   = fault.New(fault.TokenIssuerUnknown, "the issuer of this stream's token is no longer configured")
 	errConsumerGone = fault.New(fault.ConsumerNotAllowed, "the consumer of this stream is no longer configured, or its credential is no longer the consumer's")
@@ -97,6 +98,12 @@ func (r *streamRules) identity(id *exchange.Identity, now time.Time) (until time
 			until = fresh.Add(time.Nanosecond) // the first moment at which it is stale
 			return until, r.theirs(id, named)
 		}
+	case id.Password != [32]byte{}:
+		stored, c := r.directory.Password([]byte(id.Consumer))
+		if c == nil || stored.ID() != id.Password {
+			return until, errPasswordGone
+		}
+		named = c
 	case id.Named != nil && id.Client != "":
 		named, _ = r.directory.Client(id.Issuer, id.Client)
 	case id.Named != nil:

@@ -46,6 +46,7 @@ import (
 	"github.com/warder-gateway/warder/internal/events"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/http1"
 	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/pipeline"
@@ -100,7 +101,7 @@ const documentName = "warder.yaml"
 func (s *scenario) compile(document string) (*snapshot.Snapshot, config.Problems) {
 	compiler := &snapshot.Compiler{
 		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: telemetry.NewMetrics("test", nil),
-		Verdicts: keys.NewVerdicts(), Counters: counters.NewMemory(1 << 16), Log: slog.New(slog.DiscardHandler), ReadFile: secret.ReadFile,
+		Verdicts: keys.NewVerdicts(), Counters: counters.NewMemory(1 << 16), Guard: guessing.NewGuard(), Log: slog.New(slog.DiscardHandler), ReadFile: secret.ReadFile,
 		Local: func(*config.Document) (snapshot.Local, error) { return snapshot.Local{}, nil },
 	}
 	doc, problems := config.Decode(filepath.Join(s.dir, documentName), []byte(document), compiler.Vocabulary())

@@ -1,4 +1,4 @@
-package authserver
+package guessing
 
 import (
 	"fmt"
@@ -43,7 +43,7 @@ func (g *Guesses) bounds(t interface{ Fatalf(string, ...any) }) {
 // attack has so many networks guess wrong once each, at one time.
 func attack(g *Guesses, client string, known bool, guesses int, now time.Time) {
 	for i := range guesses {
-		g.judge(client, known, network(i), now, false)
+		g.Judge(client, known, network(i), now, false)
 	}
 }
 
@@ -51,17 +51,17 @@ func TestMadeUpNamesPushNobodyOut(t *testing.T) {
 	t.Parallel()
 	g := NewGuesses()
 	for range freeGuesses + 3 {
-		g.judge("victim", true, home, noon, false)
+		g.Judge("victim", true, home, noon, false)
 	}
 	attack(g, "other", true, 2*freeSpread, noon)
 	for i := range maxAccounts + 3*maxGuessers {
-		g.judge(fmt.Sprint("made up ", i), false, network(i), noon, false)
+		g.Judge(fmt.Sprint("made up ", i), false, network(i), noon, false)
 	}
 	g.bounds(t)
-	if g.judge("victim", true, home, noon, true).proved {
+	if g.Judge("victim", true, home, noon, true).Proved {
 		t.Error("made-up names made the server forget which network was being slowed down")
 	}
-	if g.judge("other", true, home, noon, true).proved {
+	if g.Judge("other", true, home, noon, true).Proved {
 		t.Error("made-up names made the server forget which client was being slowed down")
 	}
 }
@@ -70,13 +70,13 @@ func TestNetworksThatGuessOncePushNobodyOut(t *testing.T) {
 	t.Parallel()
 	g := NewGuesses()
 	for range freeGuesses + 3 {
-		g.judge("victim", true, home, noon, false)
+		g.Judge("victim", true, home, noon, false)
 	}
 	for i := range 3 * maxGuessers {
-		g.judge(fmt.Sprint("client ", i%100), true, network(i), noon, false)
+		g.Judge(fmt.Sprint("client ", i%100), true, network(i), noon, false)
 	}
 	g.bounds(t)
-	if g.judge("victim", true, home, noon, true).proved {
+	if g.Judge("victim", true, home, noon, true).Proved {
 		t.Error("networks that guessed once made the server forget one that was being slowed down")
 	}
 }
@@ -85,7 +85,7 @@ func TestMoreClientsThanAreRememberedAreBounded(t *testing.T) {
 	t.Parallel()
 	g := NewGuesses()
 	for i := range maxAccounts + 100 {
-		if !g.judge(fmt.Sprint("client ", i), true, home, noon, true).proved {
+		if !g.Judge(fmt.Sprint("client ", i), true, home, noon, true).Proved {
 			t.Fatal("a right secret is refused")
 		}
 	}
@@ -95,7 +95,7 @@ func TestMoreClientsThanAreRememberedAreBounded(t *testing.T) {
 func TestALongNameIsNotKeptWhole(t *testing.T) {
 	t.Parallel()
 	g := NewGuesses()
-	g.judge(string(make([]byte, 16<<10)), false, netip.Prefix{}, noon, false)
+	g.Judge(string(make([]byte, 16<<10)), false, netip.Prefix{}, noon, false)
 	g.bounds(t)
 }
 
@@ -104,13 +104,13 @@ func TestOfManyFamiliarNetworksTheLatestAreKept(t *testing.T) {
 	g := NewGuesses()
 	now := noon
 	for i := range 3 * maxFamiliar {
-		g.judge("demo", true, network(i), now, true)
-		g.judge("demo", true, home, now, true) // comes back all the time
+		g.Judge("demo", true, network(i), now, true)
+		g.Judge("demo", true, home, now, true) // comes back all the time
 		now = now.Add(time.Second)
 	}
 	g.bounds(t)
 	for i := range 2 * freeSpread {
-		g.judge("demo", true, network(1000+i), now, false)
+		g.Judge("demo", true, network(1000+i), now, false)
 	}
 	for name, c := range map[string]struct {
 		from   netip.Prefix
@@ -118,7 +118,7 @@ func TestOfManyFamiliarNetworksTheLatestAreKept(t *testing.T) {
 	}{
 		"the busiest": {home, true}, "the latest": {network(3*maxFamiliar - 1), true}, "the first": {network(0), false}, "a new one": {network(9999), false},
 	} {
-		if got := g.judge("demo", true, c.from, now, true).proved; got != c.proved {
+		if got := g.Judge("demo", true, c.from, now, true).Proved; got != c.proved {
 			t.Errorf("%s: proved %t, want %t", name, got, c.proved)
 		}
 	}
@@ -151,7 +151,7 @@ func TestPropertiesOfGuesses(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := NewGuesses()
 		now := noon
-		if !g.judge("demo", true, home, now, true).proved {
+		if !g.Judge("demo", true, home, now, true).Proved {
 			t.Fatal("a right secret is refused")
 		}
 		// Enough networks that the bound does not rest on their own waits.
@@ -167,7 +167,7 @@ func TestPropertiesOfGuesses(t *testing.T) {
 				networks := rapid.IntRange(1, 300).Draw(t, "networks")
 				for i := range n {
 					before := g.clients.accounts["demo"].spread.wrong
-					g.judge("demo", true, network(next+i%networks), now, false)
+					g.Judge("demo", true, network(next+i%networks), now, false)
 					if after := g.clients.accounts["demo"].spread.wrong; after != before {
 						tried = append(tried, now)
 					}
@@ -182,14 +182,14 @@ func TestPropertiesOfGuesses(t *testing.T) {
 			},
 			"make names up": func(t *rapid.T) {
 				for i := range rapid.IntRange(1, 50).Draw(t, "names") {
-					if g.judge(fmt.Sprint(rapid.String().Draw(t, "name"), i), false, home, now, true).proved {
+					if g.Judge(fmt.Sprint(rapid.String().Draw(t, "name"), i), false, home, now, true).Proved {
 						t.Fatal("a name that is not known was proved")
 					}
 				}
 			},
 			"": func(t *rapid.T) {
 				g.bounds(t)
-				if !g.judge("demo", true, home, now, true).proved {
+				if !g.Judge("demo", true, home, now, true).Proved {
 					t.Fatal("a client is slowed down where it proved itself before")
 				}
 				// Free ones, the nine waits on the way to the longest, and one for
@@ -213,7 +213,7 @@ func TestPropertiesOfGuesses(t *testing.T) {
 func TestAttackersDoNotDisturbAClientWhereItIsKnown(t *testing.T) {
 	t.Parallel()
 	g := NewGuesses()
-	g.judge("demo", true, home, noon, true)
+	g.Judge("demo", true, home, noon, true)
 	var clock atomic.Int64 // seconds after noon
 	var all sync.WaitGroup
 	for attacker := range 8 {
@@ -225,13 +225,13 @@ func TestAttackersDoNotDisturbAClientWhereItIsKnown(t *testing.T) {
 				if !known {
 					client = fmt.Sprint("made up ", r.IntN(100))
 				}
-				g.judge(client, known, network(r.IntN(1000)), noon.Add(time.Duration(clock.Load())*time.Second), false)
+				g.Judge(client, known, network(r.IntN(1000)), noon.Add(time.Duration(clock.Load())*time.Second), false)
 			}
 		})
 	}
 	all.Go(func() {
 		for range 5000 {
-			if now := noon.Add(time.Duration(clock.Add(1)) * time.Second); !g.judge("demo", true, home, now, true).proved {
+			if now := noon.Add(time.Duration(clock.Add(1)) * time.Second); !g.Judge("demo", true, home, now, true).Proved {
 				t.Error("the client was slowed down where it proved itself before")
 				return
 			}

@@ -1,4 +1,4 @@
-package authserver
+package guessing
 
 import (
 	"math"
@@ -6,13 +6,15 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// Wrong secrets are answered slower and slower: first per client and network
-// they come from, and when very many networks guess, per client. Secrets that
+// Wrong secrets are answered slower and slower: first per account and network
+// they come from, and when very many networks guess, per account. Secrets that
 // Warder makes have 256 bits and cannot be guessed; this is for secrets that
-// somebody thought up.
+// somebody thought up. A client here is whoever has the account: a client of
+// the authorization server, a consumer with a password.
 const (
 	firstDelay   = time.Second
 	longestDelay = 5 * time.Minute
@@ -29,8 +31,8 @@ const (
 	freeSpread        = 100
 	spreadNetworks    = 10 // fewer are left to the waits of each of them
 	forgetSpreadAfter = 24 * time.Hour
-	maxAccounts       = maxClients // remembered at a time
-	maxFamiliar       = 64         // networks that proved a client, of each client
+	maxAccounts       = 10_000 // remembered at a time
+	maxFamiliar       = 64     // networks that proved a client, of each client
 )
 
 // Guesses remembers wrong secrets, and from where clients proved themselves.
@@ -38,13 +40,14 @@ const (
 // safe for concurrent use. Servers that follow one another in a process share
 // one.
 //
-// Clients of the configuration and names that somebody made up are kept apart,
+// Accounts that exist and names that somebody made up are kept apart,
 // so that no made-up name takes a client's place, and in the same way, so that
 // neither the answer nor the time it takes tells them apart.
 type Guesses struct {
 	mu        sync.Mutex
 	clients   memory
 	strangers memory
+	slowing   atomic.Int64 // Unix nanoseconds: before this, some account that exists may be slowed down
 }
 
 // memory is what is remembered of names of one kind.
@@ -76,12 +79,13 @@ type tally struct {
 	until time.Time // no secret is right before this
 }
 
-// verdict is what Guesses says of a secret.
-type verdict struct {
-	proved bool
+// Verdict is what Guesses says of a secret.
+type Verdict struct {
+	Proved bool
+	Locked bool // nothing was judged: whoever asks must wait
 	// How long the network, and every network that is not familiar, must wait
 	// because of this guess; else 0.
-	slowed, slowedAll time.Duration
+	Slowed, SlowedAll time.Duration
 }
 
 // NewGuesses returns an empty memory.
@@ -91,14 +95,14 @@ func newMemory() memory {
 	return memory{guessers: make(map[guesser]tally), accounts: make(map[string]*account)}
 }
 
-// judge says whether a secret proves the client. It does if the client is
+// Judge says whether a secret proves the client. It does if the client is
 // known, the secret right, and the guesser is not being slowed down; while he
 // is, right and wrong secrets are answered alike and change nothing.
 //
 // A network that proved the client before is familiar: it is slowed down for
 // its own wrong guesses only, and these do not count against others. So a
 // client keeps working from where it runs, whoever guesses elsewhere.
-func (g *Guesses) judge(client string, known bool, from netip.Prefix, now time.Time, right bool) verdict {
+func (g *Guesses) Judge(client string, known bool, from netip.Prefix, now time.Time, right bool) Verdict {
 	// Cloned, or one short name would keep the whole request it came in.
 	who := guesser{strings.Clone(client[:min(len(client), maxGuessedID)]), from}
 
@@ -116,21 +120,56 @@ func (g *Guesses) judge(client string, known bool, from netip.Prefix, now time.T
 	_, familiar := a.familiar[from]
 	switch {
 	case now.Before(own.until), !familiar && now.Before(a.spread.until):
-		return verdict{}
+		return Verdict{Locked: true}
 	case known && right:
 		delete(m.guessers, who)
 		a.welcome(from, now)
 		m.keepAccount(who.client, a, now)
-		return verdict{proved: true}
+		return Verdict{Proved: true}
 	}
-	var v verdict
-	v.slowed = own.count(now, forgetAfter, freeGuesses)
+	var v Verdict
+	v.Slowed = own.count(now, forgetAfter, freeGuesses)
 	m.keepGuesser(who, own, now)
 	if !familiar {
-		v.slowedAll = a.count(from, now)
+		v.SlowedAll = a.count(from, now)
 		m.keepAccount(who.client, a, now)
 	}
+	if wait := max(v.Slowed, v.SlowedAll); known && wait > 0 {
+		g.slowing.Store(max(g.slowing.Load(), now.Add(wait).UnixNano()))
+	}
 	return v
+}
+
+// slows says whether an account that exists is being slowed down for a
+// network. While nobody is, it takes no lock.
+func (g *Guesses) slows(client string, from netip.Prefix, now time.Time) bool {
+	if now.UnixNano() >= g.slowing.Load() {
+		return false
+	}
+	who := guesser{client[:min(len(client), maxGuessedID)], from}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if now.Before(g.clients.guessers[who].until) {
+		return true
+	}
+	a := g.clients.accounts[who.client]
+	if a == nil || !now.Before(a.spread.until) {
+		return false
+	}
+	_, familiar := a.familiar[from]
+	return !familiar
+}
+
+// familiar says whether a network has proved an account before.
+func (g *Guesses) familiar(client string, from netip.Prefix) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	a := g.clients.accounts[client[:min(len(client), maxGuessedID)]]
+	if a == nil {
+		return false
+	}
+	_, familiar := a.familiar[from]
+	return familiar
 }
 
 // count counts a wrong guess and returns how long to wait after it. What was
