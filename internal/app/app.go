@@ -68,6 +68,7 @@ type app struct {
 	log      *slog.Logger
 	metrics  *telemetry.Metrics
 	verdicts *keys.Verdicts
+	guard    *guessing.Guard
 	records  *events.Recorder
 	outputs  *outputs
 	live     *snapshot.Live
@@ -98,6 +99,7 @@ func start(o Options) (_ *app, err error) {
 		log:      telemetry.NewLogger(o.Stderr, o.Level),
 		live:     &snapshot.Live{},
 		verdicts: keys.NewVerdicts(),
+		guard:    guessing.NewGuard(),
 		outputs:  &outputs{},
 		stdout:   o.Stdout,
 	}
@@ -109,6 +111,7 @@ func start(o Options) (_ *app, err error) {
 	}
 	a.metrics = telemetry.NewMetrics(o.Version, codes())
 	a.records = events.NewRecorder(a.metrics)
+	a.records.Tell(a.log)
 	a.records.Redirect(a.outputs)
 	a.counters = counters.NewMemory(counters.DefaultBuckets)
 	a.memory = directory.NewMemory(a.log, time.Now)
@@ -130,6 +133,7 @@ func start(o Options) (_ *app, err error) {
 	}()
 	compiler := NewCompiler(a.metrics, a.verdicts, a.counters, a.log, a.state)
 	compiler.Memory = a.memory
+	compiler.Guard = a.guard
 	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareStore, a.prepareAdmin, a.prepareLog, a.prepareGateway)
 	a.observe()
 	if err = a.control.Load(); err != nil {

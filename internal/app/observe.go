@@ -27,6 +27,9 @@ func (a *app) observe() {
 	m.Counter(telemetry.AcceptPauses, func() float64 { return float64(a.gateway.Door().Paused) })
 	m.Counter(telemetry.TokenCacheHits, func() float64 { return float64(a.verdicts.Counts().Hits) })
 	m.Counter(telemetry.TokenCacheMisses, func() float64 { return float64(a.verdicts.Counts().Misses) })
+	m.Counter(telemetry.PasswordCacheHits, func() float64 { return float64(a.guard.Passwords.Counts().Remembered) })
+	m.Counter(telemetry.PasswordHashes, func() float64 { return float64(a.guard.Passwords.Counts().Hashed) })
+	m.Counter(telemetry.PasswordsBusy, func() float64 { return float64(a.guard.Passwords.Counts().Busy) })
 	m.Counter(telemetry.BucketsForgotten, func() float64 { return float64(a.counters.Forgotten()) })
 	m.Gauge(telemetry.CountersUp, func() float64 {
 		if r := a.remoteCounters(); r != nil && !r.Reachable() {

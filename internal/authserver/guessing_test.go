@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/warder-gateway/warder/internal/authserver"
-	"github.com/warder-gateway/warder/internal/guessing"
+	guesses "github.com/warder-gateway/warder/internal/guessing"
 )
 
 // guessing sets up a server and a way to try a secret from an address.
@@ -311,7 +311,7 @@ func TestWrongSecretsOfKnownNetworksDoNotCountAgainstOthers(t *testing.T) {
 func TestGuessesOutliveAChangeOfTheConfiguration(t *testing.T) {
 	t.Parallel()
 	cfg := config(t)
-	cfg.Guesses = guessing.NewGuesses()
+	cfg.Guesses = guesses.NewGuesses()
 	try := func(s *authserver.Server, id, secret, address string) int {
 		return serve(s, tokenRequest(good, basic(id, secret), from(address))).Code
 	}

@@ -36,6 +36,7 @@ type root struct {
 	Explain    explainCmd    `cmd:"" help:"Explain why a request was let in or turned away."`
 	Consumer   consumerCmd   `cmd:"" help:"Add, list and delete consumers of the store."`
 	Key        keyCmd        `cmd:"" help:"Make, list and revoke API keys."`
+	Password   passwordCmd   `cmd:"" help:"Hash passwords for the configuration."`
 	Store      storeCmd      `cmd:"" help:"Back up, restore and check the store."`
 	Rotate     rotateCmd     `cmd:"" help:"Replace keys by new ones: those of consumers, and those Warder seals with."`
 	Schema     schemaCmd     `cmd:"" help:"Print the JSON Schema of the configuration, for editors."`

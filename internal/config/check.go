@@ -39,6 +39,11 @@ func checkDocument(doc *Document, d *decoder) {
 	for _, e := range doc.Issuers {
 		c.issuer(&e.Value, under("issuers", e.Name))
 	}
+	for i, n := range c.doc.NeverBlock {
+		if netip.Prefix(n).IsValid() && netip.Prefix(n).Bits() == 0 {
+			c.complain(item("neverBlock", i), "this is everybody: nobody who guesses would ever be slowed down", "list single machines or small networks")
+		}
+	}
 	c.keys()
 	c.authorizationServer()
 	c.consumers()
@@ -315,7 +320,7 @@ func (c *checker) consumers() {
 	callers := map[Caller]string{}
 	for _, e := range c.doc.Consumers {
 		path := under("consumers", e.Name)
-		c.password(&e.Value, e.Name, under(path, "password"))
+		c.password(&e.Value, under(path, "password"))
 		for i, k := range e.Value.APIKeys {
 			at := under(item(under(path, "apiKeys"), i), "hash")
 			if c.d.problems.touch(at) || k.Hash == (Digest{}) {
@@ -342,26 +347,15 @@ func (c *checker) consumers() {
 	}
 }
 
-// password judges a consumer's password and, if it has one, its name.
-func (c *checker) password(v *Consumer, name, at string) {
-	if !c.doc.root.written(at) {
-		return
+// password judges the hash of a consumer's password.
+func (c *checker) password(v *Consumer, at string) {
+	if !c.doc.root.written(at) || slices.ContainsFunc(c.d.references, func(r reference) bool { return r.path == at }) {
+		return // what a reference brings is judged when it is there
 	}
-	// References are not resolved yet.
-	if !v.Password.IsZero() {
-		if _, err := password.Parse(string(v.Password.Reveal())); err != nil {
-			c.complain(at, err.Error(), "")
-		}
-	}
-	if len(name) > maxUserName || strings.ContainsFunc(name, notUserName) {
-		c.complain(at, "the name of a consumer with a password is its user name: 1 to 128 bytes, no colon, no control character", "give the consumer another name")
+	if _, err := password.Parse(string(v.Password.Reveal())); err != nil {
+		c.complain(at, err.Error(), "")
 	}
 }
-
-const maxUserName = 128
-
-// notUserName finds what a user-id (RFC 7617 section 2) cannot hold.
-func notUserName(r rune) bool { return r == ':' || r < ' ' || r >= 0x7f && r < 0xa0 }
 
 func (c *checker) upstream(u *Upstream, path string) {
 	if c.d.problems.touch(path) {

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -26,6 +27,7 @@ func read(t *testing.T, file string) string {
 	}
 	n := 0
 	// A hash is cut in print; every one becomes a whole one of its own.
+	b = bytes.ReplaceAll(b, []byte(`p=1$…"`), []byte(`p=1$c29tZXNhbHRzb21lc2FsdA$`+strings.Repeat("A", 43)+`"`))
 	return regexp.MustCompile(`"sha256:[0-9a-f]*…"`).ReplaceAllStringFunc(string(b), func(string) string {
 		n++
 		return `"sha256:` + strings.Repeat("0", 63) + string(rune('0'+n)) + `"`

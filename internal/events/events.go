@@ -1,6 +1,7 @@
 // Package events holds what a finished request leaves behind: a Record, taken
 // from the exchange before it is reset, the Ring that remembers the latest
-// records so that they can be explained, and the AccessLog.
+// records so that they can be explained, the AccessLog, and Security, which
+// tells of what may be an attack.
 //
 // Nothing here may slow a request down: no global lock, no allocation, no
 // waiting for a writer. What does not fit is cut with a mark or dropped and

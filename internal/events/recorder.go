@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -14,9 +15,10 @@ import (
 // Recorder gives the records of finished requests to all who remember them.
 // Safe for concurrent use.
 type Recorder struct {
-	ring  *Ring
-	log   *AccessLog
-	spare sync.Pool // of *Record: on the stack of every connection it would be there for good
+	ring     *Ring
+	log      *AccessLog
+	security *Security
+	spare    sync.Pool // of *Record: on the stack of every connection it would be there for good
 }
 
 const (
@@ -26,9 +28,10 @@ const (
 )
 
 // NewRecorder starts a Recorder. Its access log has no writer yet: what is
-// logged before Redirect is lost, and counted. Close ends it.
+// logged before Redirect is lost, and counted. Security events are
+// told to nobody before Tell. Close ends it.
 func NewRecorder(m *telemetry.Metrics) *Recorder {
-	r := &Recorder{ring: NewRing(ringRecords), log: NewAccessLog(queuedLines)}
+	r := &Recorder{ring: NewRing(ringRecords), log: NewAccessLog(queuedLines), security: NewSecurity(slog.New(slog.DiscardHandler))}
 	m.Counter(telemetry.AccessLogLines, func() float64 { return float64(r.log.Lines()) })
 	m.Counter(telemetry.AccessLogDropped, func() float64 { return float64(r.log.Dropped()) })
 	return r
@@ -44,12 +47,17 @@ func (r *Recorder) Record(x *exchange.Exchange, legend *exchange.Legend, code fa
 	rec.capture(x, legend, code, took)
 	r.ring.Add(rec)
 	r.log.Log(rec)
+	r.security.Note(rec)
 	*rec = Record{}
 	r.spare.Put(rec)
 }
 
 // Redirect says where the access log is written; see AccessLog.Redirect.
 func (r *Recorder) Redirect(to ...io.Writer) { r.log.Redirect(to...) }
+
+// Tell says who is told of security events. It is called before the first
+// Record.
+func (r *Recorder) Tell(log *slog.Logger) { r.security = NewSecurity(log) }
 
 // Find returns the record of a request that is still remembered.
 func (r *Recorder) Find(id exchange.RequestID) (*Record, bool) { return r.ring.Find(id) }
@@ -62,5 +70,6 @@ func (r *Recorder) Last() (*Record, bool) { return r.ring.Last() }
 func (r *Recorder) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
 	defer cancel()
+	r.security.Close()
 	return r.log.Close(ctx)
 }

@@ -61,7 +61,7 @@ type Passwords struct {
 	flights map[mac]*flight
 	joined  int // who waits for the flight of another
 
-	counts struct{ right, wrong, locked, busy, remembered atomic.Uint64 }
+	counts struct{ hashed, busy, remembered atomic.Uint64 }
 }
 
 // maxJoined bounds who waits for an equal attempt that is being hashed.
@@ -79,15 +79,8 @@ func matches(h *password.Hash, p []byte) bool { return h.Matches(p) }
 // Check says whether the password is the account's.
 func (p *Passwords) Check(a *Attempt) Answer {
 	answer := p.check(a)
-	switch answer {
-	case Right:
-		p.counts.right.Add(1)
-	case Locked:
-		p.counts.locked.Add(1)
-	case Busy:
+	if answer == Busy {
 		p.counts.busy.Add(1)
-	default:
-		p.counts.wrong.Add(1)
 	}
 	return answer
 }
@@ -165,6 +158,7 @@ func (p *Passwords) fly(a *Attempt, from netip.Prefix, id mac, f *flight) (answe
 	}
 	right := func() bool {
 		defer p.gate.leave(from)
+		p.counts.hashed.Add(1)
 		return p.match(a.Stored, a.Password)
 	}()
 	landed = true
@@ -189,14 +183,14 @@ func (p *Passwords) fly(a *Attempt, from netip.Prefix, id mac, f *flight) (answe
 
 // PasswordCounts are for metrics.
 type PasswordCounts struct {
-	Right, Wrong, Locked, Busy uint64
-	Remembered                 uint64 // of the right ones, those that no hash was worked out for
+	Remembered uint64 // right, and no hash was worked out
+	Hashed     uint64
+	Busy       uint64
 }
 
 // Counts returns how passwords were answered so far.
 func (p *Passwords) Counts() PasswordCounts {
-	c := &p.counts
-	return PasswordCounts{c.right.Load(), c.wrong.Load(), c.locked.Load(), c.busy.Load(), c.remembered.Load()}
+	return PasswordCounts{p.counts.remembered.Load(), p.counts.hashed.Load(), p.counts.busy.Load()}
 }
 
 // mac names an attempt under a key of this process: whoever reads the memory

@@ -69,6 +69,9 @@ var (
 	AcceptPauses       = Metric{"warder_accept_paused_total", "Times that accepting waited: limits.connections or the limit on open files was reached and no connection was idle, or the system let none in."}
 	TokenCacheHits     = Metric{"warder_token_cache_hits_total", "Tokens whose verdict was in memory."}
 	TokenCacheMisses   = Metric{"warder_token_cache_misses_total", "Tokens whose signature had to be verified."}
+	PasswordCacheHits  = Metric{"warder_password_cache_hits_total", "Passwords that were right a short time before, from the same network."}
+	PasswordHashes     = Metric{"warder_password_hashes_total", "Passwords whose hash was worked out, right or wrong."}
+	PasswordsBusy      = Metric{"warder_password_busy_total", "Passwords that were answered with 503 because no turn to work their hash out came in time."}
 	AccessLogLines     = Metric{"warder_access_log_lines_total", "Lines given to the access log."}
 	StoreUp            = Metric{"warder_store_up", "1 while the store answers and takes writes, 0 while it is down."}
 	BucketsForgotten   = Metric{"warder_limit_buckets_forgotten_total", "Rate-limit buckets that were dropped to make room: a flood of callers, and a limit that may have leaked."}

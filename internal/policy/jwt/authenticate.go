@@ -9,6 +9,7 @@ import (
 
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/pipeline"
 )
@@ -73,6 +74,19 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.Verdict
 	if key == nil {
 		return nil, v
 	}
+	// What a network has verified and is refused for comes out of its budget.
+	var budget *guessing.Budget
+	if p.guard != nil && w.Remote {
+		budget = p.guard.Signatures
+	}
+	entry, ok := budget.Enter(x, x.Client, p.spared, w.Now)
+	if !ok {
+		x.Trail.Saw("because", "too many tokens of networks that sent bad ones wait to be verified")
+		x.RetryAfter = retryUnavailable
+		return nil, pipeline.Refuse(fault.Overloaded)
+	}
+	wasted := true
+	defer func() { entry.Leave(wasted) }()
 	err = keys.Verify(key, f.token, f.alg, w.Now, time.Duration(iss.skew)*time.Second)
 	second := fault.Of(err)
 	held := err == nil || second == fault.TokenExpired || second == fault.TokenNotYetValid || second == fault.CredentialMalformed
@@ -109,6 +123,7 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.Verdict
 	if identity == nil {
 		return nil, malformed(x, reason)
 	}
+	wasted = false
 	id.Rules = iss.rules
 	iss.Verdicts.Put(&id, t, key, w.Now, time.Unix(t.times.exp, 0), sizeOf(f))
 	return identity, v

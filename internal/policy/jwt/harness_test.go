@@ -20,6 +20,7 @@ import (
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/password"
 	"github.com/warder-gateway/warder/internal/pipeline"
 	"github.com/warder-gateway/warder/internal/policy/jwt"
 )
@@ -159,6 +160,9 @@ func (c consumers) Client(iss, client string) (*exchange.Consumer, bool) {
 	return n, ok
 }
 func (c consumers) Consumer(string) (*exchange.Consumer, bool) { return nil, false }
+func (c consumers) Password([]byte) (*password.Hash, *exchange.Consumer) {
+	return &password.Hash{}, nil
+}
 
 func build(t testing.TB, dir pipeline.Directory, issuers ...*pipeline.Issuer) pipeline.Parts {
 	t.Helper()

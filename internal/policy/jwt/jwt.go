@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/pipeline"
 	"github.com/warder-gateway/warder/internal/scalar"
@@ -55,7 +56,7 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 	case len(cfg) > mostIssuers:
 		return pipeline.Parts{}, pipeline.Complain("", "names %d issuers; at most %d are allowed", len(cfg), mostIssuers)
 	}
-	p := &policy{directory: env.Directory}
+	p := &policy{directory: env.Directory, guard: env.Guard, spared: env.Spared}
 	var wants []string
 	for i, name := range cfg {
 		path := fmt.Sprintf("[%d]", i)
@@ -99,6 +100,8 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 type policy struct {
 	issuers   []*issuer
 	directory pipeline.Directory
+	guard     *guessing.Guard // nil: what unknown tokens cost is not bounded
+	spared    guessing.Spared
 }
 
 // issuer is an issuer with its rules made ready. Immutable.

@@ -24,7 +24,9 @@
 // Templates stand for what cannot be written down: {{token issuer=corp
 // scope="orders:read" exp=+5m}} is a token signed with a key made for this
 // run (see token), {{keys}} the name of the file with its public half,
-// {{key NAME}} and {{hash NAME}} are an API key and its hash.
+// {{key NAME}} and {{hash NAME}} are an API key and its hash, {{phc NAME}} is
+// the hash of a password, {{basic USER NAME}} the Basic credential of a user
+// with it and {{base64 TEXT}} one of any text.
 package policytest
 
 import (

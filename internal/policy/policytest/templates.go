@@ -1,6 +1,8 @@
 package policytest
 
 import (
+	"crypto/rand"
+	"encoding/base64"
 	"regexp"
 	"strconv"
 	"strings"
@@ -9,24 +11,26 @@ import (
 
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/password"
 	"github.com/warder-gateway/warder/internal/policy/apikey"
 )
 
 // templates fills in what is made anew for every run.
 type templates struct {
-	dir      string
-	document *config.Document // nil before it is compiled
-	own      *keys.TokenSigner
-	other    *keys.TokenSigner
-	keys     map[string]string // API keys by name
-	secrets  []string          // what was made and must not be told
+	dir       string
+	document  *config.Document // nil before it is compiled
+	own       *keys.TokenSigner
+	other     *keys.TokenSigner
+	keys      map[string]string // API keys by name
+	passwords map[string]made   // by name
+	secrets   []string          // what was made and must not be told
 }
 
 const keySetName = "issuer.jwks"
 
 func newTemplates(t *testing.T) *templates {
 	t.Helper()
-	p := &templates{dir: t.TempDir(), keys: map[string]string{}}
+	p := &templates{dir: t.TempDir(), keys: map[string]string{}, passwords: map[string]made{}}
 	for _, signer := range []**keys.TokenSigner{&p.own, &p.other} {
 		key, err := keys.NewLocalSigner()
 		if err != nil {
@@ -60,6 +64,16 @@ func (p *templates) fill(t *testing.T, text string) string {
 			return apikey.Prefix(p.key(rest))
 		case "hash":
 			return apikey.Hash(p.key(rest))
+		case "phc":
+			return p.password(rest).hash
+		case "basic":
+			user, name, ok := strings.Cut(rest, " ")
+			if !ok {
+				t.Fatalf("%s: a user and the name of a password", all)
+			}
+			return p.basic(user + ":" + p.password(name).text)
+		case "base64":
+			return p.basic(rest)
 		case "token":
 			args := map[string]string{}
 			for _, a := range argument.FindAllStringSubmatch(rest, -1) {
@@ -70,6 +84,27 @@ func (p *templates) fill(t *testing.T, text string) string {
 		t.Fatalf("there is no template %s", all)
 		return ""
 	})
+}
+
+// made is a password made for this run.
+type made struct{ text, hash string }
+
+func (p *templates) password(name string) made {
+	m, ok := p.passwords[name]
+	if !ok {
+		m.text = rand.Text()
+		m.hash = password.New([]byte(m.text))
+		p.passwords[name] = m
+		p.secrets = append(p.secrets, m.text, m.hash)
+	}
+	return m
+}
+
+// basic returns a credential of scheme Basic.
+func (p *templates) basic(pair string) string {
+	encoded := base64.StdEncoding.EncodeToString([]byte(pair))
+	p.secrets = append(p.secrets, encoded)
+	return "Basic " + encoded
 }
 
 func (p *templates) key(name string) string {
