@@ -10,8 +10,8 @@ import (
 // regain that went by.
 const (
 	freeFailures = 20
-	mostFailures = 600 // counted: an hour without a failure, and nothing is left
-	regain       = 6 * time.Second
+	mostFailures = 40 // counted: two hours without a failure, and nothing is left
+	regain       = 3 * time.Minute
 	maxSuspects  = 16_384 // remembered at a time
 )
 
@@ -55,18 +55,18 @@ func (s *suspects) failed(from netip.Prefix, now time.Time) {
 	s.networks[from] = f
 }
 
-// are says whether a network failed too often of late.
-func (s *suspects) are(from netip.Prefix, now time.Time) bool {
+// failures says how often a network failed of late.
+func (s *suspects) failures(from netip.Prefix, now time.Time) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f, ok := s.networks[from]
 	if !ok {
-		return false
+		return 0
 	}
 	if f = f.now(now); f.level == 0 {
 		delete(s.networks, from)
 	}
-	return f.level > freeFailures
+	return f.level
 }
 
 // Budget bounds the work for credentials that cannot be guessed and yet cost
@@ -86,11 +86,12 @@ func (b *Budget) Enter(who Waiting, addr netip.Addr, spared Spared, now time.Tim
 		return Entry{}, true
 	}
 	e = Entry{budget: b, from: Network(addr), now: now}
-	if !b.suspects.are(e.from, now) {
+	failed := b.suspects.failures(e.from, now)
+	if failed <= freeFailures {
 		return e, true
 	}
 	e.gated = true
-	return e, b.gate.enter(who.Context(), e.from, suspect)
+	return e, b.gate.enter(who.Context(), e.from, stranger, failed)
 }
 
 // Entry is one credential being verified.

@@ -19,16 +19,15 @@ type class uint8
 
 const (
 	known    class = iota // proved this account from this network before
-	stranger              // nothing is known of the network
-	suspect               // the network failed too often of late
+	stranger              // everybody else
 	classes
 )
 
 // Gate bounds how much costly work is done at once: so many pieces in all, and
 // two for one network. Who has to wait does so for two seconds at most, in a
-// queue of bounded length: the better class first, and within a class every
-// network in turn, however many of its requests wait. When a queue is full,
-// who would be served last makes room.
+// queue of bounded length: the better class first, within a class the network
+// that failed less of late, and of equals each in turn, however many requests
+// of one wait. When a queue is full, who would be served last makes room.
 type Gate struct {
 	mu       sync.Mutex
 	free     int
@@ -45,22 +44,32 @@ type line struct {
 // queue holds who waits. Turns are given as in start-time fair queueing: a
 // network's next comes one after its last, or after the one being served.
 type queue struct {
-	turn    uint64 // of who was served last
+	turn    uint64 // the latest that was served
 	waiters []*waiter
 }
 
 type waiter struct {
-	from netip.Prefix
-	turn uint64
-	told chan bool // true: go on; false: make room
+	from   netip.Prefix
+	failed int // how often its network did of late
+	turn   uint64
+	told   chan bool // true: go on; false: make room
+}
+
+// after says whether w is served after o.
+func (w *waiter) after(o *waiter) bool {
+	if w.failed != o.failed {
+		return w.failed > o.failed
+	}
+	return w.turn > o.turn
 }
 
 func newGate(slots int) *Gate {
 	return &Gate{free: slots, networks: map[netip.Prefix]*line{}}
 }
 
-// enter waits for a turn. If ok, leave must follow.
-func (g *Gate) enter(ctx context.Context, from netip.Prefix, c class) (ok bool) {
+// enter waits for a turn; failed is how often the network did of late. If ok,
+// leave must follow.
+func (g *Gate) enter(ctx context.Context, from netip.Prefix, c class, failed int) (ok bool) {
 	g.mu.Lock()
 	l := g.networks[from]
 	if l == nil {
@@ -73,9 +82,10 @@ func (g *Gate) enter(ctx context.Context, from netip.Prefix, c class) (ok bool) 
 		g.mu.Unlock()
 		return true
 	}
-	w := g.queueUp(l, from, c)
+	w := &waiter{from: from, failed: failed, told: make(chan bool, 1)}
+	ok = g.queueUp(l, w, c)
 	g.mu.Unlock()
-	if w == nil {
+	if !ok {
 		return false
 	}
 	over := time.NewTimer(longestWait)
@@ -97,32 +107,31 @@ func (g *Gate) enter(ctx context.Context, from netip.Prefix, c class) (ok bool) 
 	return false
 }
 
-// queueUp adds a waiter, nil if there is no room for one. g.mu is held.
-func (g *Gate) queueUp(l *line, from netip.Prefix, c class) *waiter {
+// queueUp adds a waiter, if there is room for one. g.mu is held.
+func (g *Gate) queueUp(l *line, w *waiter, c class) bool {
 	q := &g.queues[c]
-	turn := max(q.turn, l.last[c]) + 1
+	w.turn = max(q.turn, l.last[c]) + 1
 	if l.waiting >= lineLength {
-		return nil
+		return false
 	}
 	if len(q.waiters) >= queueLength {
 		last := q.waiters[0]
-		for _, w := range q.waiters {
-			if w.turn > last.turn {
-				last = w
+		for _, o := range q.waiters {
+			if o.after(last) {
+				last = o
 			}
 		}
-		if last.turn <= turn {
-			g.forget(from, l)
-			return nil
+		if !last.after(w) {
+			g.forget(w.from, l)
+			return false
 		}
 		g.drop(c, last)
 		last.told <- false
 	}
-	w := &waiter{from: from, turn: turn, told: make(chan bool, 1)}
 	q.waiters = append(q.waiters, w)
-	l.last[c] = turn
+	l.last[c] = w.turn
 	l.waiting++
-	return w
+	return true
 }
 
 // drop takes a waiter out of its queue. g.mu is held.
@@ -166,14 +175,14 @@ func (g *Gate) next() bool {
 	for c := range g.queues {
 		var first *waiter
 		for _, w := range g.queues[c].waiters {
-			if g.networks[w.from].working < perNetwork && (first == nil || w.turn < first.turn) {
+			if g.networks[w.from].working < perNetwork && (first == nil || first.after(w)) {
 				first = w
 			}
 		}
 		if first == nil {
 			continue
 		}
-		g.queues[c].turn = first.turn
+		g.queues[c].turn = max(g.queues[c].turn, first.turn)
 		g.free--
 		g.networks[first.from].working++
 		g.drop(class(c), first)

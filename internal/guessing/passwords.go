@@ -48,7 +48,7 @@ const (
 //     of the Gate: a wrong password, an account that does not exist, one that
 //     is being slowed down. They cost the same and look the same.
 //   - Who hashes first: whoever proved the account from that network before,
-//     then networks of which nothing is known, then those that failed often.
+//     then the networks that failed least of late.
 //   - Wrong ones are counted by Guesses, but for those of spared networks.
 type Passwords struct {
 	guesses  *Guesses
@@ -144,15 +144,14 @@ func (p *Passwords) fly(a *Attempt, from netip.Prefix, id mac, f *flight) (answe
 		close(f.done)
 	}()
 	spared := a.Spared.Contains(a.From)
-	c := stranger
-	switch {
-	case a.Known && p.guesses.familiar(a.Account, from):
+	c, failed := stranger, 0
+	if a.Known && p.guesses.familiar(a.Account, from) {
 		c = known
-	case !spared && p.suspects.are(from, a.Now):
-		c = suspect
+	} else if !spared {
+		failed = p.suspects.failures(from, a.Now)
 	}
 	ctx := a.Waiting.Context()
-	if !p.gate.enter(ctx, from, c) {
+	if !p.gate.enter(ctx, from, c, failed) {
 		landed = ctx.Err() == nil
 		return Busy
 	}
