@@ -177,7 +177,9 @@ func (g *Guesses) familiar(client string, from netip.Prefix) bool {
 func (t *tally) count(now time.Time, forget time.Duration, free int) time.Duration {
 	*t = tally{wrong: t.at(now, forget) + 1, last: now}
 	wait := delay(t.wrong - free)
-	t.until = now.Add(wait)
+	if wait > 0 { // or who began before and is judged after this one would have to wait
+		t.until = now.Add(wait)
+	}
 	return wait
 }
 

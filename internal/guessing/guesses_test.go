@@ -209,6 +209,17 @@ func TestPropertiesOfGuesses(t *testing.T) {
 	})
 }
 
+// A guess that costs no wait is held against nobody, whatever order they are
+// judged in: hashes take their time.
+func TestWhoBeganBeforeAFreeGuessIsNotHeldUpByIt(t *testing.T) {
+	t.Parallel()
+	g := NewGuesses()
+	g.Judge("demo", true, network(1), noon.Add(time.Second), false)
+	if !g.Judge("demo", true, home, noon, true).Proved || !g.Judge("demo", true, network(1), noon, true).Proved {
+		t.Error("a right secret is refused")
+	}
+}
+
 // The neighbour rule, with everybody at once.
 func TestAttackersDoNotDisturbAClientWhereItIsKnown(t *testing.T) {
 	t.Parallel()
