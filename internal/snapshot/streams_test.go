@@ -10,6 +10,7 @@ import (
 	"github.com/warder-gateway/warder/internal/directory"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/password"
 	"github.com/warder-gateway/warder/internal/snapshot"
 	"github.com/warder-gateway/warder/internal/store/storetest"
 )
@@ -21,21 +22,27 @@ func TestWhatAStreamHoldsOnTo(t *testing.T) {
 		d := digest(key)
 		return "sha256:" + hex.EncodeToString(d[:])
 	}
+	const phc = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 	s := compile(t, newCompiler(), fmt.Sprintf(`listeners: [{ address: "127.0.0.1:0" }]
 issuers: { corp: { issuer: https://login.example.com/, audience: a, jwksFile: /none, clockSkew: 30s } }
 consumers:
   acme: { apiKeys: [{ hash: %q, expires: 2026-11-22 }, { hash: %q }], clients: [{ issuer: corp, id: app }] }
+  ops: { password: %q }
 upstreams: { b: [http://127.0.0.1:9000], c: [http://127.0.0.1:9001] }
 routes:
   - { name: chat, host: api.example.com, path: /chat, upstream: b, auth: { jwt: corp } }
-`, hash("brief"), hash("good")))
+`, hash("brief"), hash("good"), phc))
 	chat := exchange.Route{Index: 7, Name: "chat", Host: "api.example.com", Pattern: "/chat"}
 	with := func(change func(*exchange.Route)) exchange.Route {
 		r := chat
 		change(&r)
 		return r
 	}
-	acme, other := &exchange.Consumer{Name: "acme"}, &exchange.Consumer{Name: "other"}
+	stored, err := password.Parse(phc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	acme, ops, other := &exchange.Consumer{Name: "acme"}, &exchange.Consumer{Name: "ops"}, &exchange.Consumer{Name: "other"}
 	midnight := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
 	claims, err := exchange.ParseClaims([]byte(`{"iss":"https://elsewhere.example.com/"}`))
 	if err != nil {
@@ -71,6 +78,9 @@ routes:
 		{"a key after its end", chat, "b", &exchange.Identity{Key: exchange.KeyRef{Digest: digest("brief")}, Named: acme, Expires: midnight.Add(time.Hour)}, midnight, midnight, fault.KeyExpired},
 		{"a key that is gone", chat, "b", &exchange.Identity{Key: exchange.KeyRef{Digest: digest("gone")}, Named: acme}, now, time.Time{}, fault.KeyUnknown},
 		{"a key that is another consumer's", chat, "b", &exchange.Identity{Key: exchange.KeyRef{Digest: digest("good")}, Named: other}, now, time.Time{}, fault.ConsumerNotAllowed},
+		{"a password", chat, "b", &exchange.Identity{Password: stored.ID(), Consumer: "ops", Named: ops}, now, time.Time{}, fault.None},
+		{"a password that is another one now", chat, "b", &exchange.Identity{Password: digest("old"), Consumer: "ops", Named: ops}, now, time.Time{}, fault.PasswordWrong},
+		{"a password of a consumer who has none now", chat, "b", &exchange.Identity{Password: stored.ID(), Consumer: "acme", Named: acme}, now, time.Time{}, fault.PasswordWrong},
 		{"a consumer that proved it some other way", chat, "b", &exchange.Identity{Named: acme}, now, time.Time{}, fault.None},
 		{"one that is gone", chat, "b", &exchange.Identity{Named: other}, now, time.Time{}, fault.ConsumerNotAllowed},
 	} {

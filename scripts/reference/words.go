@@ -93,6 +93,7 @@ var keyWords = map[string]words{
 	"Document.apis":                {"Routes that belong together.", ""},
 	"Document.routes":              {"Routes that belong to no API.", ""},
 	"Document.store":               {"Where consumers, keys and all else that is made at run time is kept: `sqlite:FILE` in the state folder, for one gateway, or `postgres://USER:PASSWORD@HOST/DATABASE`, for several. A secret: references resolve in it, and it is never printed. Beyond loopback the server's certificate is verified; `?sslrootcert=FILE` names its CA, `?sslmode=disable` does without TLS. It cannot change while the gateway runs.", "`sqlite:state.db`"},
+	"Document.neverBlock":          {"Networks that nothing automatic is ever held against, such as the machines that watch over the gateway: their wrong passwords are not counted and slow nobody down. Trusted proxies are spared without being listed.", "nobody"},
 	"Document.log":                 {"The access log.", ""},
 	"Document.freshness":           {"How old keys of issuers, and what is known of the store, may be.", ""},
 
@@ -163,8 +164,9 @@ var keyWords = map[string]words{
 	"Client.scopes":   {"What it may ask for.", "nothing"},
 	"Client.audience": {"`aud` of its tokens.", ""},
 
-	"Consumer.apiKeys": {"Its keys; several, so that one can replace another.", ""},
-	"Consumer.clients": {"Its clients at issuers.", ""},
+	"Consumer.apiKeys":  {"Its keys; several, so that one can replace another.", ""},
+	"Consumer.clients":  {"Its clients at issuers.", ""},
+	"Consumer.password": {"The Argon2id hash of its password, `$argon2id$v=19$m=…,t=…,p=…$SALT$HASH` as `warder password hash` prints it, or a reference to one. With it the consumer's name is a user name for `auth: { basic: true }`. At least m=7168 and m×t=35840, at most m=65536, t=16, p=4 and m×t=196608.", "none"},
 
 	"APIKey.hash":    {"SHA-256 of the key.", ""},
 	"APIKey.expires": {"The last day it is good.", "never"},
