@@ -28,8 +28,8 @@ const (
 )
 
 // NewRecorder starts a Recorder. Its access log has no writer yet: what is
-// logged before Redirect is lost, and counted. Security events are
-// told to nobody before Tell. Close ends it.
+// logged before Redirect is lost, and counted. Security events are told to
+// nobody before Tell. Close ends it.
 func NewRecorder(m *telemetry.Metrics) *Recorder {
 	r := &Recorder{ring: NewRing(ringRecords), log: NewAccessLog(queuedLines), security: NewSecurity(slog.New(slog.DiscardHandler))}
 	m.Counter(telemetry.AccessLogLines, func() float64 { return float64(r.log.Lines()) })

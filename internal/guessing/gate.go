@@ -9,7 +9,6 @@ import (
 
 const (
 	perNetwork  = 2               // pieces of work at a time
-	lineLength  = 32              // who may wait of one network
 	queueLength = 256             // who may wait of one class
 	longestWait = 2 * time.Second // in the queue
 )
@@ -111,9 +110,6 @@ func (g *Gate) enter(ctx context.Context, from netip.Prefix, c class, failed int
 func (g *Gate) queueUp(l *line, w *waiter, c class) bool {
 	q := &g.queues[c]
 	w.turn = max(q.turn, l.last[c]) + 1
-	if l.waiting >= lineLength {
-		return false
-	}
 	if len(q.waiters) >= queueLength {
 		last := q.waiters[0]
 		for _, o := range q.waiters {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/password"
 	"github.com/warder-gateway/warder/internal/pipeline"
@@ -180,7 +181,7 @@ func compile(dir pipeline.Directory, issuers ...*pipeline.Issuer) (pipeline.Part
 		byName[iss.Name] = iss
 		cfg = append(cfg, iss.Name)
 	}
-	return jwt.New(cfg, pipeline.Env{Directory: dir, Issuer: func(name string) (*pipeline.Issuer, error) { return byName[name], nil }})
+	return jwt.New(cfg, pipeline.Env{Directory: dir, Guard: guessing.NewGuard(), Issuer: func(name string) (*pipeline.Issuer, error) { return byName[name], nil }})
 }
 
 // request makes an exchange whose Authorization fields are given.

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -239,5 +242,40 @@ func BenchmarkUnknownToken(b *testing.B) {
 		if _, v := parts.Authenticate.Authenticate(x, world); !v.Passed() {
 			b.Fatal(v.Code())
 		}
+	}
+}
+
+// Whoever sends forged tokens has them verified two at a time from then on;
+// nobody is locked out, and a good token from the same address still passes.
+func TestForgedTokensLockNobodyOut(t *testing.T) {
+	t.Parallel()
+	parts := build(t, nil, issuer())
+	good := sign(t, access(nil))
+	end := strings.LastIndexByte(good, '.') + 1
+	forged := good[:end] + strings.Repeat("A", len(good)-end)
+	for range 100 {
+		if _, code := judge(t, parts, "Bearer "+forged); code != fault.TokenSignatureInvalid {
+			t.Fatal(code)
+		}
+	}
+	var refused atomic.Int32
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 100 {
+				if _, code := judge(t, parts, "Bearer "+forged); code != fault.TokenSignatureInvalid {
+					refused.Add(1)
+				}
+			}
+		})
+	}
+	for i := range 20 {
+		if _, code := judge(t, parts, "Bearer "+sign(t, access(claims{"jti": fmt.Sprint(i)}))); code != fault.None {
+			t.Errorf("a good token is refused: %s", code)
+		}
+	}
+	all.Wait()
+	if n := refused.Load(); n > 0 {
+		t.Errorf("%d forged tokens were refused unseen", n)
 	}
 }
