@@ -15,7 +15,8 @@ const (
 	maxSuspects  = 16_384 // remembered at a time
 )
 
-// suspects remembers from which networks credentials failed.
+// suspects remembers from which networks credentials failed, or were asked
+// about in vain.
 type suspects struct {
 	mu       sync.Mutex
 	networks map[netip.Prefix]failures

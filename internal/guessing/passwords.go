@@ -37,7 +37,7 @@ type Answer uint8
 const (
 	Wrong  Answer = iota
 	Locked        // too many were wrong before: whether this one is right was not looked at
-	Busy          // no turn came in time; nothing was counted
+	Busy          // no turn came in time; this is no guess
 	Right
 )
 
@@ -152,6 +152,9 @@ func (p *Passwords) fly(a *Attempt, from netip.Prefix, id mac, f *flight) (answe
 	}
 	ctx := a.Waiting.Context()
 	if !p.gate.enter(ctx, from, c, failed) {
+		if !spared { // whoever asks again and again goes behind who asks for the first time
+			p.suspects.failed(from, a.Now)
+		}
 		landed = ctx.Err() == nil
 		return Busy
 	}
