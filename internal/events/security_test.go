@@ -43,9 +43,6 @@ func TestAnAttackWritesFewLines(t *testing.T) {
 		for i := range 3000 {
 			attackFrom(s, fault.PasswordWrong, fmt.Sprintf("10.0.%d.%d", i/250, i%250), "")
 		}
-		if b.Len() > 0 {
-			t.Error("the log is written before the events are gathered")
-		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		text := b.String()
