@@ -12,6 +12,7 @@ import (
 	"github.com/warder-gateway/warder/internal/policy/jwt"
 	"github.com/warder-gateway/warder/internal/policy/public"
 	"github.com/warder-gateway/warder/internal/policy/ratelimit"
+	"github.com/warder-gateway/warder/internal/policy/roles"
 	"github.com/warder-gateway/warder/internal/policy/scopes"
 )
 
@@ -23,6 +24,8 @@ func Catalog() []pipeline.Kind {
 		pipeline.Policy("auth.apiKey", apikey.New),
 		pipeline.Policy("auth.scopes", scopes.New),
 		pipeline.Policy("auth.anyScope", scopes.NewAny),
+		pipeline.Policy("auth.roles", roles.New),
+		pipeline.Policy("auth.allRoles", roles.NewAll),
 		pipeline.Policy("auth.consumers", consumers.New),
 		pipeline.Policy("rateLimit", ratelimit.New),
 	}

@@ -57,6 +57,7 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 	}
 	p := &policy{directory: env.Directory}
 	var wants []string
+	roleless := true
 	for i, name := range cfg {
 		path := fmt.Sprintf("[%d]", i)
 		if len(cfg) == 1 {
@@ -79,6 +80,7 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 			}
 		}
 		p.issuers = append(p.issuers, iss)
+		roleless = roleless && iss.Roles == ""
 		wants = append(wants, iss.want)
 	}
 	return pipeline.Parts{
@@ -92,6 +94,8 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 		Credentials: []string{"authorization"},
 		Forward:     true,
 		Scoped:      true,
+		Roleless:    roleless,
+		Issuers:     slices.Clone(cfg),
 	}, nil
 }
 
