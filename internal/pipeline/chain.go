@@ -50,14 +50,11 @@ func NewChain(parts []Parts, legend *exchange.Legend) *Chain {
 // NewCombinedChain is NewChain for a route with a combination of proofs; no
 // other part proves anything.
 func NewCombinedChain(proofs *Combination, parts []Parts, legend *exchange.Legend) *Chain {
-	if len(proofs.Proofs) > MaxProofs || len(proofs.Branches) > MaxBranches || len(proofs.Branches) == 0 {
+	if !proofs.whole() {
 		return &Chain{} // which lets nobody in
 	}
 	c := &Chain{combination: proofs.compile(legend)}
 	for i := range proofs.Proofs {
-		if proofs.Proofs[i].Authenticate == nil {
-			return &Chain{}
-		}
 		c.challenge(&proofs.Proofs[i].Challenge)
 	}
 	c.combination.bare = c.bare

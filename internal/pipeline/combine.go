@@ -41,6 +41,23 @@ func (c *Combination) Title() string {
 	return "anyOf"
 }
 
+// whole reports whether c can be judged: there is a branch, and every proof
+// proves and every condition judges something.
+func (c *Combination) whole() bool {
+	sound := len(c.Branches) > 0 && len(c.Branches) <= MaxBranches && len(c.Proofs) <= MaxProofs
+	for i := range c.Proofs {
+		sound = sound && c.Proofs[i].Authenticate != nil
+	}
+	for i := range c.Branches {
+		b := &c.Branches[i]
+		sound = sound && b.Proof >= 0 && b.Proof < len(c.Proofs)
+		for j := range b.Conditions {
+			sound = sound && b.Conditions[j].Authorize != nil
+		}
+	}
+	return sound
+}
+
 // combination is a Combination made ready. Immutable.
 type combination struct {
 	all      bool

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -227,7 +228,11 @@ func (b *build) unite(objects []authObject, env pipeline.Env) (pipeline.Parts, b
 		}
 		var err error
 		if proof, err = b.Catalog[b.rank(first.path)].Build(&all, env); err != nil {
-			b.blame(o.node, pipeline.Complain(strings.TrimPrefix(first.path, "auth."), "%v", err))
+			text := err.Error()
+			if at := (*pipeline.Problem)(nil); errors.As(err, &at) {
+				text = at.Text // its place is one in the list of all
+			}
+			b.blame(o.node, pipeline.Complain(strings.TrimPrefix(first.path, "auth."), "%s", text))
 			return pipeline.Parts{}, false
 		}
 	}
