@@ -309,7 +309,7 @@ func TestRingCutsWithAMark(t *testing.T) {
 		}
 	}
 	steps := got.Trail.Steps()
-	if len(steps) != 20 || steps[19].Check != 23 || steps[19].Outcome != exchange.Passed {
+	if len(steps) != 20 || steps[19].Check != 23 || steps[19].Outcome != exchange.Passed || len(steps[19].Operands()) == 0 {
 		t.Errorf("steps: %+v", steps)
 	}
 	if events.EntryBytes > 2048 {

@@ -71,6 +71,16 @@ routes:
 		{"a key after its end", chat, "b", &exchange.Identity{Key: exchange.KeyRef{Digest: digest("brief")}, Named: acme, Expires: midnight.Add(time.Hour)}, midnight, midnight, fault.KeyExpired},
 		{"a key that is gone", chat, "b", &exchange.Identity{Key: exchange.KeyRef{Digest: digest("gone")}, Named: acme}, now, time.Time{}, fault.KeyUnknown},
 		{"a key that is another consumer's", chat, "b", &exchange.Identity{Key: exchange.KeyRef{Digest: digest("good")}, Named: other}, now, time.Time{}, fault.ConsumerNotAllowed},
+		{"several proofs", chat, "b", &exchange.Identity{Named: acme, Proofs: []*exchange.Identity{{Key: digest("good"), Named: acme}, {Issuer: "corp", Expires: now}, {Issuer: "corp", Client: "x", Expires: midnight}}}, now, now.Add(30 * time.Second), fault.None},
+		{"several proofs that never end", chat, "b", &exchange.Identity{Named: acme, Proofs: []*exchange.Identity{{Key: digest("good"), Named: acme}, {Named: acme}}}, now, time.Time{}, fault.None},
+		{"several proofs, the key of which is gone", chat, "b", &exchange.Identity{Named: acme, Proofs: []*exchange.Identity{{Issuer: "corp", Expires: midnight}, {Key: digest("gone"), Named: acme}}}, now, time.Time{}, fault.KeyUnknown},
+		{"several proofs, the token of which is over", chat, "b", &exchange.Identity{Named: acme, Proofs: []*exchange.Identity{{Key: digest("good"), Named: acme}, {Issuer: "corp", Expires: now}}}, now.Add(time.Minute), now.Add(30 * time.Second), fault.TokenExpired},
+
+		{"a key", chat, "b", &exchange.Identity{Key: digest("good"), Named: acme}, now, time.Time{}, fault.None},
+		{"a key that was given an end", chat, "b", &exchange.Identity{Key: digest("brief"), Named: acme}, now, midnight, fault.None},
+		{"a key after its end", chat, "b", &exchange.Identity{Key: digest("brief"), Named: acme, Expires: midnight.Add(time.Hour)}, midnight, midnight, fault.KeyExpired},
+		{"a key that is gone", chat, "b", &exchange.Identity{Key: digest("gone"), Named: acme}, now, time.Time{}, fault.KeyUnknown},
+		{"a key that is another consumer's", chat, "b", &exchange.Identity{Key: digest("good"), Named: other}, now, time.Time{}, fault.ConsumerNotAllowed},
 		{"a consumer that proved it some other way", chat, "b", &exchange.Identity{Named: acme}, now, time.Time{}, fault.None},
 		{"one that is gone", chat, "b", &exchange.Identity{Named: other}, now, time.Time{}, fault.ConsumerNotAllowed},
 	} {
