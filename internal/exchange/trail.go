@@ -38,7 +38,7 @@ type Trail struct {
 }
 
 const (
-	maxSteps    = 20 // of a route with as many branches as there may be: 2 before them, 2 behind
+	maxSteps    = 16
 	maxOperands = 4
 	maxOperand  = 128 // bytes of one operand's text
 )

@@ -54,10 +54,6 @@ func NewCombinedChain(proofs *Combination, parts []Parts, legend *exchange.Legen
 		return &Chain{} // which lets nobody in
 	}
 	c := &Chain{combination: proofs.compile(legend)}
-	for i := range proofs.Proofs {
-		c.challenge(&proofs.Proofs[i].Challenge)
-	}
-	c.combination.bare = c.bare
 	for i := range parts {
 		c.add(&parts[i], legend)
 	}

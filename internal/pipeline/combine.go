@@ -11,18 +11,20 @@ import (
 
 // Bounds of one route's auth: a trail has room for every step they can make.
 const (
-	MaxProofs   = 8 // methods that judge credentials
-	MaxBranches = 8 // of anyOf, or members of allOf
+	MaxProofs   = 8  // methods that judge credentials
+	MaxBranches = 8  // of anyOf, or members of allOf
+	MaxAttempts = 12 // both together
 )
 
 // Combination is what a route's anyOf or allOf asks for, compiled piece by
 // piece. It is put together once per route.
 type Combination struct {
 	All bool // every branch has to hold, not just one
-	// Proofs are the methods that judge credentials, each once: branches that
-	// ask for the same one share it. No two of allOf read the same field.
+	// Proofs are the methods that judge credentials, each once, in the order
+	// in which they are asked: branches that ask for the same one share it. No
+	// two of allOf read the same field.
 	Proofs   []Parts
-	Branches []Branch
+	Branches []Branch // challenges go in their order
 }
 
 // Branch is one object of the list: a proof, and what its identity must be.
@@ -44,10 +46,13 @@ func (c *Combination) Title() string {
 // whole reports whether c can be judged: there is a branch, and every proof
 // proves and every condition judges something.
 func (c *Combination) whole() bool {
-	sound := len(c.Branches) > 0 && len(c.Branches) <= MaxBranches && len(c.Proofs) <= MaxProofs
+	sound := len(c.Branches) > 0 && len(c.Branches) <= MaxBranches && len(c.Proofs) <= MaxProofs && len(c.Proofs)+len(c.Branches) <= MaxAttempts
+	fields := 0
 	for i := range c.Proofs {
 		sound = sound && c.Proofs[i].Authenticate != nil
+		fields += len(c.Proofs[i].Credentials)
 	}
+	sound = sound && fields <= 64 // a bit each
 	for i := range c.Branches {
 		b := &c.Branches[i]
 		sound = sound && b.Proof >= 0 && b.Proof < len(c.Proofs)
@@ -70,7 +75,7 @@ type combination struct {
 // proof is one method that judges a credential.
 type proof struct {
 	part[Authenticator]
-	fields  uint32     // the credential fields that it reads, a bit each
+	fields  uint64     // the credential fields that it reads, a bit each
 	missing fault.Code // when there is no credential of its kind
 	forward exchange.HeaderID
 
@@ -96,6 +101,13 @@ func (c *Combination) compile(legend *exchange.Legend) *combination {
 	}
 	k := &combination{all: c.All}
 	var fields, labels []string
+	var order []int // of the proofs, as branches name them
+	for i := range c.Branches {
+		if p := c.Branches[i].Proof; !slices.Contains(order, p) {
+			order = append(order, p)
+			k.bare = appendText(k.bare, c.Proofs[p].Challenge.bare())
+		}
+	}
 	for i := range c.Proofs {
 		p := &c.Proofs[i]
 		one := proof{part: part[Authenticator]{p.Authenticate, add(p.Check)}, missing: p.missing(), forward: p.forwards()}
@@ -107,7 +119,7 @@ func (c *Combination) compile(legend *exchange.Legend) *combination {
 			}
 			one.fields |= 1 << at
 		}
-		for j := range c.Proofs {
+		for _, j := range order {
 			other := &c.Proofs[j].Challenge
 			bad, ambiguous := other.bare(), other.bare()
 			if i == j {
@@ -153,7 +165,7 @@ func appendText(list []string, text string) []string {
 // attempt is one request being judged by a combination.
 type attempt struct {
 	proved [MaxProofs]*exchange.Identity
-	fields uint32 // whose credential was proved
+	fields uint64 // whose credential was proved
 	any    bool
 }
 
@@ -298,9 +310,10 @@ func (b *branch) judge(id *exchange.Identity, x *exchange.Exchange, w *World) (m
 // challenged for comes first, because TLS cannot ask for a certificate.
 func (k *combination) refuseMissing(a *attempt, x *exchange.Exchange) Verdict {
 	code := fault.None
-	for i := range k.proofs {
-		p := &k.proofs[i]
-		if a.proved[i] == nil && (code == fault.None || code.Status() != 401 && p.missing.Status() == 401) {
+	for i := range k.branches {
+		at := k.branches[i].proof
+		p := &k.proofs[at]
+		if a.proved[at] == nil && (code == fault.None || code.Status() != 401 && p.missing.Status() == 401) {
 			code = p.missing
 		}
 	}

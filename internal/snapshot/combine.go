@@ -48,6 +48,7 @@ func (b *build) combine(f *config.FlatRoute, r *Route, env pipeline.Env) *pipeli
 	if len(b.problems) > before || len(objects) < len(f.Proofs) {
 		return nil
 	}
+	var ranks []int // in the catalog, of c.Proofs
 	for i := range objects {
 		o := &objects[i]
 		branch := pipeline.Branch{Proof: len(c.Proofs), Issuers: o.proof.Issuers, Label: o.proof.Check.Name}
@@ -69,13 +70,38 @@ func (b *build) combine(f *config.FlatRoute, r *Route, env pipeline.Env) *pipeli
 			}
 			p.Forward = p.Forward && f.ForwardToken
 			c.Proofs = append(c.Proofs, p)
+			ranks = append(ranks, b.rank(o.path))
 		}
 		c.Branches = append(c.Branches, branch)
 		r.Policies = append(r.Policies, Policy{exchange.Check{
 			Phase: fmt.Sprintf("%s[%d]", c.Title(), i), Name: branch.Label, Want: strings.Join(slices.DeleteFunc(wants, func(s string) bool { return s == "" }), " · "),
 		}, f.Proofs[i].From, phase(&o.proof)})
 	}
+	if n := len(c.Proofs) + len(c.Branches); n > pipeline.MaxAttempts {
+		b.problems = append(b.problems, f.Node.Complain("auth."+c.Title(), fmt.Sprintf("lists %d objects with %d kinds of credential; together they may be %d", len(c.Branches), len(c.Proofs), pipeline.MaxAttempts), "one jwt object may name several issuers; or part the callers by routes"))
+		return nil
+	}
+	inOrder(c, ranks)
 	return c
+}
+
+// inOrder puts proofs in the order of the catalog, in which they are asked,
+// whatever the order of the branches: what judges from memory comes before what
+// asks another machine.
+func inOrder(c *pipeline.Combination, ranks []int) {
+	order := make([]int, len(c.Proofs)) // new place -> old place
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(x, y int) int { return cmp.Compare(ranks[x], ranks[y]) })
+	proofs := make([]pipeline.Parts, len(order))
+	for i, old := range order {
+		proofs[i] = c.Proofs[old]
+	}
+	c.Proofs = proofs
+	for i := range c.Branches {
+		c.Branches[i].Proof = slices.Index(order, c.Branches[i].Proof)
+	}
 }
 
 // authObject compiles one object of a list; false means that a problem was
