@@ -41,12 +41,10 @@ type Exchange struct {
 	Allow  string    // on method_not_allowed: the value of Allow
 
 	Identity  *Identity // nil until proved; immutable, shared
+	Verified  HeaderID  // field whose credential was proved and goes on to the upstream; HeaderOther: none does
 	CertJudge CertJudge // judges what the client showed; nil: nobody does. See ClientCert
 	Trail     Trail
 
-	// Verified is the field whose credential was proved and goes on to the
-	// upstream, if the route lets it; HeaderOther: none does.
-	Verified HeaderID
 	// Challenges are the values of WWW-Authenticate of a refusal; constants.
 	Challenges []string
 

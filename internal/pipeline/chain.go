@@ -13,8 +13,9 @@ import (
 // of the phases. It is immutable. The zero Chain lets nobody in.
 type Chain struct {
 	authenticate part[Authenticator]
-	combination  *combination // instead of authenticate
-	missing      fault.Code   // when the request carries no credential for authenticate
+	combination  *combination      // instead of authenticate
+	missing      fault.Code        // when the request carries no credential for authenticate
+	forward      exchange.HeaderID // field whose credential goes on once authenticate has proved it
 	authorize    []part[Authorizer]
 	screen       []part[Limiter]
 	limit        []part[Limiter]
@@ -22,8 +23,6 @@ type Chain struct {
 	// Challenges by what went wrong: nothing was presented, the credential was
 	// bad, there was more than one, a scope is missing.
 	bare, bad, ambiguous, scope []string
-
-	forward exchange.HeaderID // field whose credential goes on once it is proved
 }
 
 type part[T any] struct {
@@ -174,7 +173,20 @@ func (c *Chain) run(x *exchange.Exchange, w *World) Verdict {
 	if v := take(c.screen, x, w); !v.Passed() {
 		return v
 	}
-	id, v := c.prove(x, w)
+	var id *exchange.Identity
+	var v Verdict
+	if c.combination != nil {
+		id, v = c.combination.run(x, w)
+	} else {
+		x.Trail.Begin(c.authenticate.check)
+		id, v = c.authenticate.run.Authenticate(x, w)
+		if v.Passed() && id != nil {
+			x.Verified = c.forward
+		} else {
+			v = c.refusal(v)
+		}
+		x.Trail.End(v.outcome, v.code)
+	}
 	if !v.Passed() {
 		return v
 	}
@@ -191,26 +203,18 @@ func (c *Chain) run(x *exchange.Exchange, w *World) Verdict {
 	return take(c.limit, x, w)
 }
 
-// prove returns who the caller is.
-func (c *Chain) prove(x *exchange.Exchange, w *World) (*exchange.Identity, Verdict) {
-	if c.combination != nil {
-		return c.combination.run(x, w)
-	}
-	x.Trail.Begin(c.authenticate.check)
-	id, v := c.authenticate.run.Authenticate(x, w)
+// refusal returns what an Authenticator that stands alone has said by v, which
+// gave no identity.
+func (c *Chain) refusal(v Verdict) Verdict {
 	switch {
 	case v == NotMine:
-		v = Refuse(c.missing)
+		return Refuse(c.missing)
 	case v.outcome == exchange.Skipped:
-		v = Refuse(v.code) // there is no other method that might know it
-	case v.Passed() && id == nil:
-		v = Refuse(fault.InternalError)
+		return Refuse(v.code) // there is no other method that might know it
+	case v.Passed():
+		return Refuse(fault.InternalError)
 	}
-	x.Trail.End(v.outcome, v.code)
-	if v.Passed() {
-		x.Verified = c.forward
-	}
-	return id, v
+	return v
 }
 
 // take lets the limiters of a phase propose their charges and takes all of
