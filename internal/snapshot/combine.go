@@ -119,8 +119,7 @@ func (b *build) authObject(f *config.FlatProof, forward bool, env pipeline.Env) 
 			continue
 		}
 		part.Forward = part.Forward && forward
-		b.spoken = append(b.spoken, part.Credentials...)
-		b.s.reads = append(b.s.reads, part.Reads...)
+		b.note(&part)
 		asks.add(&part, p)
 		switch {
 		case part.Authenticate != nil:

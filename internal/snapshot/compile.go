@@ -226,13 +226,7 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 		part.Forward = part.Forward && f.ForwardToken
 		r.Policies = append(r.Policies, Policy{part.Check, p.From, phase(&part)})
 		parts = append(parts, part)
-		b.spoken = append(b.spoken, part.Credentials...)
-		b.s.reads = append(b.s.reads, part.Reads...)
-		for _, name := range part.Consumers {
-			if !slices.Contains(b.doc.Consumers.Names(), name) && !slices.Contains(b.s.Elsewhere, name) {
-				b.s.Elsewhere = append(b.s.Elsewhere, name)
-			}
-		}
+		b.note(&part)
 	}
 	needs.judge(b)
 	if len(f.Proofs) == 0 {
@@ -254,6 +248,17 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 		Headers: conditions(f.Match), Allowed: features(f.PathAllow), Protected: !f.Public,
 	})
 	return parts
+}
+
+// note remembers what the whole snapshot has to know of a policy.
+func (b *build) note(p *pipeline.Parts) {
+	b.spoken = append(b.spoken, p.Credentials...)
+	b.s.reads = append(b.s.reads, p.Reads...)
+	for _, name := range p.Consumers {
+		if !slices.Contains(b.doc.Consumers.Names(), name) && !slices.Contains(b.s.Elsewhere, name) {
+			b.s.Elsewhere = append(b.s.Elsewhere, name)
+		}
+	}
 }
 
 // phase returns the place of the first phase that a policy has a part in.
