@@ -222,6 +222,20 @@ func (c *checker) strings(list []string, path string) {
 	}
 }
 
+// roles judges the roles of a consumer.
+func (c *checker) roles(list []string, path string) {
+	const most, longest = 64, 256
+	c.strings(list, path)
+	if len(list) > most {
+		c.complain(path, fmt.Sprintf("lists %d roles; at most %d are allowed", len(list), most), "")
+	}
+	for i, role := range list {
+		if len(role) > longest || printable(role) != role {
+			c.complain(item(path, i), "this cannot be a role", fmt.Sprintf("roles are up to %d printable characters", longest))
+		}
+	}
+}
+
 // remote judges the URL of a party that keys or tokens come from: https, or
 // http on this machine.
 func (c *checker) remote(raw, path string) {
@@ -321,6 +335,7 @@ func (c *checker) consumers() {
 	for _, e := range c.doc.Consumers {
 		path := under("consumers", e.Name)
 		c.password(&e.Value, under(path, "password"))
+		c.roles(e.Value.Roles, under(path, "roles"))
 		for i, k := range e.Value.APIKeys {
 			at := under(item(under(path, "apiKeys"), i), "hash")
 			if c.d.problems.touch(at) || k.Hash == (Digest{}) {

@@ -225,8 +225,9 @@ type Client struct {
 
 // Consumer is a named caller.
 type Consumer struct {
-	APIKeys []APIKey `json:"apiKeys"`
-	Clients []Caller `json:"clients"`
+	APIKeys []APIKey            `json:"apiKeys"`
+	Clients []Caller            `json:"clients"`
+	Roles   scalar.List[string] `json:"roles"` // of its own credentials; a token brings its own
 	// Password is an Argon2id hash in PHC form, or a reference to one: the
 	// consumer's name and the password are Basic credentials.
 	Password secret.Value `json:"password"`
@@ -318,12 +319,23 @@ func (u *UpstreamRef) UnmarshalText(text []byte) error {
 type Policies map[string]Node
 
 // Auth says who may call a route: one proof and its conditions, each the
-// value of a catalog policy. The word none is { none: true }.
+// value of a catalog policy, or a list of such objects of which one has to
+// hold (anyOf), or all (allOf). The word none is { none: true }.
 type Auth struct {
-	Policies Policies `json:"-"`
+	AnyOf    []Proof  `json:"anyOf"`
+	AllOf    []Proof  `json:"allOf"`
+	Policies Policies `json:"-"` // without those of the lists
 }
 
 func (a *Auth) catalog() (string, *Policies) { return "auth.", &a.Policies }
+
+// Proof is one object of a list: one proof and its conditions.
+type Proof struct {
+	Policies Policies `json:"-"`
+	node     Node
+}
+
+func (p *Proof) catalog() (string, *Policies) { return "auth.", &p.Policies }
 
 // Body bounds request bodies.
 type Body struct {

@@ -29,8 +29,10 @@ type FlatRoute struct {
 	PathAllow    []string
 	Pass         []string
 	ForwardToken bool
-	Public       bool // auth: none
-	Policies     []FlatPolicy
+	Public       bool         // auth: none
+	Policies     []FlatPolicy // without those of Proofs
+	Proofs       []FlatProof  // of anyOf or allOf; none: the proof is one of Policies
+	AllProofs    bool         // all of them have to hold, not just one
 
 	Node Node // the route as written, for complaints
 }
@@ -40,6 +42,13 @@ type FlatPolicy struct {
 	Path string // in the catalog: "rateLimit", "auth.jwt"
 	From string // "route", "api NAME" or "defaults"
 	Node Node
+}
+
+// FlatProof is one object of a route's anyOf or allOf.
+type FlatProof struct {
+	From     string
+	Node     Node
+	Policies []FlatPolicy // its proof and its conditions, sorted by path
 }
 
 // Policy finds a route's policy by its path in the catalog.
@@ -91,6 +100,7 @@ func (d *Document) eachRoute() iter.Seq[placedRoute] {
 type effective struct {
 	upstream     *UpstreamRef
 	auth         *Auth
+	authFrom     string
 	timeout      *Timeout
 	body         *Body
 	pathAllow    *[]string
@@ -123,6 +133,7 @@ func (r placedRoute) effective(d *Document) effective {
 		add(l.from, l.Policies)
 		// Objects replace whole: an inner layer's scopes say nothing of an outer layer's.
 		if e.auth == nil && l.Auth != nil {
+			e.authFrom = l.from
 			add(l.from, l.Auth.Policies)
 		}
 		if e.body == nil && l.Body != nil {
@@ -194,6 +205,7 @@ func (r placedRoute) fill(d *Document, f *FlatRoute) bool {
 		return false
 	}
 	f.Upstream, f.Public, f.Policies = e.upstream.Name, e.auth.Public(), e.policies
+	f.Proofs, f.AllProofs = e.proofs(), len(e.auth.AllOf) > 0
 	f.Timeout = u.Timeout.over(Timeout{defaultConnect, defaultFirstByte, defaultIdle, scalar.Unlimited})
 	if e.timeout != nil {
 		f.Timeout = e.timeout.over(f.Timeout)
@@ -215,6 +227,20 @@ func (r placedRoute) fill(d *Document, f *FlatRoute) bool {
 		f.ForwardToken = *e.forwardToken
 	}
 	return true
+}
+
+// proofs lists the objects of anyOf or allOf.
+func (e *effective) proofs() []FlatProof {
+	var all []FlatProof
+	for _, p := range slices.Concat(e.auth.AnyOf, e.auth.AllOf) {
+		one := FlatProof{From: e.authFrom, Node: p.node}
+		for path, n := range p.Policies {
+			one.Policies = append(one.Policies, FlatPolicy{Path: path, From: e.authFrom, Node: n})
+		}
+		slices.SortFunc(one.Policies, func(a, b FlatPolicy) int { return cmp.Compare(a.Path, b.Path) })
+		all = append(all, one)
+	}
+	return all
 }
 
 // over lays what t says over under, field by field.
@@ -257,6 +283,9 @@ func (d *Document) EachPolicy(f func(path string, value Node)) {
 		all := []Policies{s.Policies}
 		if s.Auth != nil {
 			all = append(all, s.Auth.Policies)
+			for _, p := range slices.Concat(s.Auth.AnyOf, s.Auth.AllOf) {
+				all = append(all, p.Policies)
+			}
 		}
 		if s.Body != nil {
 			all = append(all, s.Body.Policies)

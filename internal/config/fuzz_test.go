@@ -55,6 +55,21 @@ func FuzzDecode(f *testing.F) {
 			}
 			names[r.Name] = true
 			proofs := 0
+			for _, one := range r.Proofs { // of a list each has one, and nothing stands beside it
+				inside := 0
+				for _, p := range one.Policies {
+					if p.Path == "auth.jwt" || p.Path == "auth.apiKey" {
+						inside++
+					}
+					if p.Path == "auth.none" {
+						inside = 99
+					}
+				}
+				if inside != 1 || len(r.Proofs) > 8 {
+					t.Errorf("a list with an object that is not whole: %+v", r)
+				}
+				proofs = 1
+			}
 			for _, p := range r.Policies {
 				if p.Path == "auth.none" || p.Path == "auth.jwt" || p.Path == "auth.apiKey" {
 					proofs++

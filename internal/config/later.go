@@ -15,15 +15,13 @@ var later = map[reflect.Type][]string{
 	},
 	reflect.TypeFor[ListenerTLS](): {"acme"},
 	reflect.TypeFor[Issuer]():      {"introspection", "login", "preset", "tenant", "tenants"},
-	reflect.TypeFor[Consumer]():    {"certificates", "roles", "plan"},
+	reflect.TypeFor[Consumer]():    {"certificates", "plan"},
 	reflect.TypeFor[Upstream]():    {"balance", "healthCheck", "outlier", "retry", "circuitBreaker"},
 	reflect.TypeFor[Target]():      {"weight"},
 	reflect.TypeFor[UpstreamRef](): {"split", "sticky"},
 	reflect.TypeFor[Body]():        {"json", "mode"},
-	reflect.TypeFor[Auth](): {
-		"jwt", "introspect", "login", "apiKey", "basic", "mtls", "anyOf", "allOf",
-		"scopes", "anyScope", "roles", "allRoles", "consumers", "products",
-	},
+	reflect.TypeFor[Auth]():        laterProofs,
+	reflect.TypeFor[Proof]():       laterProofs,
 	reflect.TypeFor[Settings](): {
 		"rateLimit", "quota", "waf", "cache", "cors", "allowIf", "transform", "identity",
 	},
@@ -43,4 +41,10 @@ func laterKeys(t reflect.Type) []string {
 		}
 	}
 	return keys
+}
+
+// laterProofs are the keys of an object of auth that some build may not have.
+var laterProofs = []string{
+	"jwt", "introspect", "login", "apiKey", "basic", "mtls",
+	"scopes", "anyScope", "roles", "allRoles", "consumers", "products",
 }

@@ -309,7 +309,7 @@ func TestRingCutsWithAMark(t *testing.T) {
 		}
 	}
 	steps := got.Trail.Steps()
-	if len(steps) != 16 || steps[15].Check != 19 || steps[15].Outcome != exchange.Passed {
+	if len(steps) != 16 || steps[15].Check != 19 || steps[15].Outcome != exchange.Passed || len(steps[15].Operands()) == 0 {
 		t.Errorf("steps: %+v", steps)
 	}
 	if events.EntryBytes > 2048 {

@@ -13,6 +13,10 @@ import (
 // its name and its text, each after its length (1 byte).
 const stepBytes = 7
 
+// lastBytes is the room that is kept for what the last step saw: of a refusal
+// it says why.
+const lastBytes = 160
+
 // packTrail writes the trail to dst and returns the number of its steps. Room
 // for every step is kept; operands that do not fit are cut with a mark, or
 // left out.
@@ -21,12 +25,15 @@ func packTrail(dst []byte, t *exchange.Trail) int {
 	at := 0
 	for i := range steps {
 		s := &steps[i]
+		limit := len(dst)
+		if after := len(steps) - i - 1; after > 0 {
+			limit -= after*stepBytes + lastBytes
+		}
 		binary.BigEndian.PutUint32(dst[at:], s.Check)
 		dst[at+4], dst[at+5] = byte(s.Outcome), byte(s.Code)
 		count := at + 6
 		at += stepBytes
 		dst[count] = 0
-		limit := len(dst) - (len(steps)-i-1)*stepBytes
 		for _, op := range s.Operands() {
 			var number [20]byte
 			text := op.Text

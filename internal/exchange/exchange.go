@@ -41,8 +41,12 @@ type Exchange struct {
 	Allow  string    // on method_not_allowed: the value of Allow
 
 	Identity  *Identity // nil until proved; immutable, shared
+	Verified  HeaderID  // field whose credential was proved and goes on to the upstream; HeaderOther: none does
 	CertJudge CertJudge // judges what the client showed; nil: nobody does. See ClientCert
 	Trail     Trail
+
+	// Challenges are the values of WWW-Authenticate of a refusal; constants.
+	Challenges []string
 
 	RetryAfter time.Duration // of a refusal; 0: none is said
 	Reason     string        // what the operator reads of a fault outside the trail
@@ -97,6 +101,7 @@ func (x *Exchange) Reset() {
 	x.ForwardedFor, x.ForwardedHost = nil, nil
 	x.Route, x.Params, x.Allow = nil, x.Params[:0], ""
 	x.Identity, x.CertJudge = nil, nil
+	x.Verified, x.Challenges = HeaderOther, nil
 	x.RetryAfter, x.Reason = 0, ""
 	x.Upgrade, x.Switched = "", Switched{}
 	x.Target, x.UpStart, x.UpFirst = "", 0, 0

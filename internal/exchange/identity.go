@@ -24,12 +24,25 @@ type Identity struct {
 	Password [32]byte  // digest of the stored hash of the password; zero: it was proved otherwise
 	Expires  time.Time // as the credential says; zero: never
 	Claims   Claims
+	// Proofs are what each credential proved by itself, where several were
+	// asked for; nil: there was one.
+	Proofs []*Identity
 }
 
 // HasScope reports whether the identity was granted scope.
 func (id *Identity) HasScope(scope string) bool {
 	for _, s := range id.Scopes {
 		if s == scope {
+			return true
+		}
+	}
+	return false
+}
+
+// HasRole reports whether the identity has role.
+func (id *Identity) HasRole(role string) bool {
+	for _, r := range id.Roles {
+		if r == role {
 			return true
 		}
 	}

@@ -118,6 +118,25 @@ func (t *Trail) End(o Outcome, code fault.Code) {
 	s.Outcome, s.Code = o, code
 }
 
+// Again begins the open step anew, for another check.
+func (t *Trail) Again(check uint32) {
+	if t.n > 0 {
+		t.steps[t.n-1] = Step{Check: check, Outcome: Unknown}
+	}
+}
+
+// Conclude makes step i, counted from 0, the one that refuses with code, and
+// moves it to the end, where the step that refuses is looked for.
+func (t *Trail) Conclude(i int, code fault.Code) {
+	if i < 0 || i >= t.n {
+		return
+	}
+	s := t.steps[i]
+	s.Outcome, s.Code = Refused, code
+	copy(t.steps[i:t.n], t.steps[i+1:t.n])
+	t.steps[t.n-1] = s
+}
+
 // Steps returns the steps so far, as a view.
 func (t *Trail) Steps() []Step { return t.steps[:t.n] }
 

@@ -16,7 +16,7 @@ import (
 // outbound makes the request ready for the upstream: credentials that are not
 // meant for it go, what the gateway knows of the client is said anew.
 func (g *Gateway) outbound(x *exchange.Exchange, r *snapshot.Route) {
-	r.StripCredentials(&x.Req)
+	r.StripCredentials(x)
 	e := &x.ReqEdit
 	asked := x.ForwardedFor
 	if asked == nil {
@@ -121,7 +121,7 @@ func (g *Gateway) move(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Rou
 		// Nothing reached the client yet: this can still be told.
 		code := g.upstreamFault(x, err)
 		release() // the request body is ours again
-		g.refuse(x, sink, nil, code)
+		g.refuse(x, sink, code)
 		return code
 	}
 	if werr := sink.Head(&x.Resp, &x.RespEdit, x.Resp.Length, piece[:n]); werr != nil {

@@ -17,7 +17,7 @@ func (g *Gateway) local(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Ro
 	req, err := request(x)
 	if err != nil {
 		x.Reason = "the target of a request of ours is no URI" // the error would repeat it
-		g.refuse(x, sink, r, fault.RequestMalformed)
+		g.refuse(x, sink, fault.RequestMalformed)
 		return fault.RequestMalformed
 	}
 	w := &localWriter{x: x, sink: sink, header: http.Header{}, head: req.Method == http.MethodHead}

@@ -8,14 +8,13 @@ import (
 
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
-	"github.com/warder-gateway/warder/internal/snapshot"
 )
 
 // refuse writes the refusal page: a problem document (RFC 9457) made of
 // constants and the request id, so that nothing of the request can show up in
 // it. Callers of gRPC get a status of theirs instead. Response edits made so
-// far are kept. r is nil when no route matched. It returns false when nothing could be sent any more.
-func (g *Gateway) refuse(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route, code fault.Code) bool {
+// far are kept. It returns false when nothing could be sent any more.
+func (g *Gateway) refuse(x *exchange.Exchange, sink exchange.Sink, code fault.Code) bool {
 	x.Resp.Reset()
 	x.Resp.Status = code.Status()
 	e := &x.RespEdit
@@ -23,13 +22,11 @@ func (g *Gateway) refuse(x *exchange.Exchange, sink exchange.Sink, r *snapshot.R
 	e.Set("X-Content-Type-Options", []byte("nosniff"))
 	e.SetKnown(exchange.HeaderRequestID, x.IDText())
 	pin(x)
-	if r != nil {
-		for _, challenge := range r.Chain.Challenges(code) {
-			if strings.HasPrefix(challenge, "Basic ") && scripted(&x.Req) {
-				continue
-			}
-			e.Add("WWW-Authenticate", []byte(challenge))
+	for _, challenge := range x.Challenges {
+		if strings.HasPrefix(challenge, "Basic ") && scripted(&x.Req) {
+			continue
 		}
+		e.Add("WWW-Authenticate", []byte(challenge))
 	}
 	if code == fault.MethodNotAllowed && x.Allow != "" {
 		e.Set("Allow", []byte(x.Allow))

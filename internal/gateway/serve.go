@@ -19,7 +19,7 @@ func (g *Gateway) Serve(x *exchange.Exchange, sink exchange.Sink) {
 	whoAsks(x)
 	snap := g.Live.Acquire()
 	if snap == nil {
-		g.refuse(x, sink, nil, fault.Draining)
+		g.refuse(x, sink, fault.Draining)
 		g.record(x, nil, g.Unrouted, fault.Draining, false)
 		return
 	}
@@ -48,7 +48,7 @@ func (g *Gateway) Serve(x *exchange.Exchange, sink exchange.Sink) {
 		return
 	}
 	code = verdict.Code()
-	g.refuse(x, sink, route, code)
+	g.refuse(x, sink, code)
 }
 
 // panicked answers for a bug of ours: this request fails, the process and its
@@ -56,7 +56,7 @@ func (g *Gateway) Serve(x *exchange.Exchange, sink exchange.Sink) {
 func (g *Gateway) panicked(x *exchange.Exchange, sink exchange.Sink, p any) fault.Code {
 	g.Log.Error("panic while serving a request", "id", x.ID.String(), telemetry.FieldPanic, fmt.Sprint(p), telemetry.FieldStack, string(debug.Stack()))
 	x.Reason = "a bug in the gateway; the application log has its stack under this request's id"
-	if !g.refuse(x, sink, nil, fault.InternalError) {
+	if !g.refuse(x, sink, fault.InternalError) {
 		sink.Abort(fault.New(fault.InternalError, x.Reason))
 	}
 	return fault.InternalError
@@ -72,7 +72,7 @@ func (g *Gateway) Reject(x *exchange.Exchange, sink exchange.Sink, f *fault.Erro
 	if x.Start.IsZero() {
 		x.Start = g.Now()
 	}
-	g.refuse(x, sink, nil, f.Code)
+	g.refuse(x, sink, f.Code)
 	g.record(x, nil, g.Unrouted, f.Code, false)
 }
 
@@ -86,7 +86,7 @@ func (g *Gateway) answer(x *exchange.Exchange, sink exchange.Sink, r *snapshot.R
 	if r.MaxBody > 0 {
 		if x.Req.Length > r.MaxBody {
 			x.Reason = "the declared length is over body.maxSize"
-			g.refuse(x, sink, r, fault.BodyTooLarge)
+			g.refuse(x, sink, fault.BodyTooLarge)
 			return fault.BodyTooLarge
 		}
 		if x.Req.Length < 0 {
@@ -98,14 +98,14 @@ func (g *Gateway) answer(x *exchange.Exchange, sink exchange.Sink, r *snapshot.R
 	}
 	if g.loops(&x.Req) {
 		x.Reason = "the request has come through this gateway before"
-		g.refuse(x, sink, r, fault.LoopDetected)
+		g.refuse(x, sink, fault.LoopDetected)
 		return fault.LoopDetected
 	}
 	g.outbound(x, r)
 	err := r.Upstream.Do(x, r.Timeouts)
 	if err != nil {
 		code := g.upstreamFault(x, err)
-		g.refuse(x, sink, r, code)
+		g.refuse(x, sink, code)
 		return code
 	}
 	if x.Switched.Conn != nil {

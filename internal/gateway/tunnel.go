@@ -36,7 +36,7 @@ func (g *Gateway) tunnel(x *exchange.Exchange, sink exchange.Sink, r *snapshot.R
 	case fault.UpstreamTimeout:
 		return none // a tunnel that has served its time
 	case fault.InternalError: // nothing was sent
-		g.refuse(x, sink, nil, code)
+		g.refuse(x, sink, code)
 		return code
 	default:
 		return code

@@ -13,6 +13,9 @@ import (
 // of the phases. It is immutable. The zero Chain lets nobody in.
 type Chain struct {
 	authenticate part[Authenticator]
+	combination  *combination      // instead of authenticate
+	missing      fault.Code        // when the request carries no credential for authenticate
+	forward      exchange.HeaderID // field whose credential goes on once authenticate has proved it
 	authorize    []part[Authorizer]
 	screen       []part[Limiter]
 	limit        []part[Limiter]
@@ -20,8 +23,6 @@ type Chain struct {
 	// Challenges by what went wrong: nothing was presented, the credential was
 	// bad, there was more than one, a scope is missing.
 	bare, bad, ambiguous, scope []string
-
-	verified string // field whose credential may go on
 }
 
 type part[T any] struct {
@@ -32,88 +33,160 @@ type part[T any] struct {
 // NewChain puts parts in order. Their checks are appended to legend.
 func NewChain(parts []Parts, legend *exchange.Legend) *Chain {
 	c := &Chain{}
-	for _, p := range parts {
-		check := uint32(len(legend.Checks))
-		legend.Checks = append(legend.Checks, p.Check)
-		if p.Screen != nil {
-			c.screen = append(c.screen, part[Limiter]{p.Screen, check})
-		}
-		if p.Authenticate != nil {
-			c.authenticate = part[Authenticator]{p.Authenticate, check}
-			c.challenge(p.Challenge)
-		}
-		if p.Authorize != nil {
-			c.authorize = append(c.authorize, part[Authorizer]{p.Authorize, check})
-		}
-		if p.Limit != nil {
-			c.limit = append(c.limit, part[Limiter]{p.Limit, check})
-		}
-		if p.Forward && len(p.Credentials) == 1 {
-			c.verified = p.Credentials[0]
-		}
+	for i := range parts {
+		c.add(&parts[i], legend)
 	}
-	var scopes []string
-	for _, p := range parts {
-		if p.Scope != "" {
-			scopes = append(scopes, p.Scope)
+	if len(c.bare) > 0 {
+		for i := range parts {
+			if parts[i].Authenticate != nil {
+				c.scope = scopeChallenge(&parts[i].Challenge, parts)
+			}
 		}
-	}
-	if len(scopes) > 0 && len(c.bare) > 0 {
-		c.scope = []string{c.bare[0] + `, error="insufficient_scope", scope="` + strings.Join(scopes, " ") + `"`}
 	}
 	return c
 }
 
-func (c *Chain) challenge(ch Challenge) {
-	if ch.Scheme == "" {
-		return
+// NewCombinedChain is NewChain for a route with a combination of proofs; no
+// other part proves anything.
+func NewCombinedChain(proofs *Combination, parts []Parts, legend *exchange.Legend) *Chain {
+	if !proofs.whole() {
+		return &Chain{} // which lets nobody in
 	}
-	text := ch.Scheme
-	if ch.Params != "" {
-		text += " " + ch.Params
+	c := &Chain{combination: proofs.compile(legend)}
+	for i := range parts {
+		c.add(&parts[i], legend)
 	}
-	c.bare = append(c.bare, text)
-	bad, ambiguous := text, text
-	if ch.Errors {
-		bad += `, error="invalid_token"`
-		ambiguous += `, error="invalid_request"`
-	}
-	c.bad, c.ambiguous = append(c.bad, bad), append(c.ambiguous, ambiguous)
+	return c
 }
 
-// Challenges returns the values of WWW-Authenticate that go with a refusal,
+func (c *Chain) add(p *Parts, legend *exchange.Legend) {
+	check := uint32(len(legend.Checks))
+	legend.Checks = append(legend.Checks, p.Check)
+	if p.Screen != nil {
+		c.screen = append(c.screen, part[Limiter]{p.Screen, check})
+	}
+	if p.Authenticate != nil {
+		c.authenticate = part[Authenticator]{p.Authenticate, check}
+		c.missing, c.forward = p.missing(), p.forwards()
+		c.challenge(&p.Challenge)
+	}
+	if p.Authorize != nil {
+		c.authorize = append(c.authorize, part[Authorizer]{p.Authorize, check})
+	}
+	if p.Limit != nil {
+		c.limit = append(c.limit, part[Limiter]{p.Limit, check})
+	}
+}
+
+// unsaid is the code where none is given.
+const unsaid fault.Code = 0
+
+// missing returns the code of a request without a credential of p's kind.
+func (p *Parts) missing() fault.Code {
+	if p.Missing == unsaid {
+		return fault.CredentialMissing
+	}
+	return p.Missing
+}
+
+// forwards returns the field whose credential goes on once p has proved it;
+// HeaderOther: none.
+func (p *Parts) forwards() exchange.HeaderID {
+	if p.Forward && len(p.Credentials) == 1 {
+		return exchange.IdentifyString(p.Credentials[0])
+	}
+	return exchange.HeaderOther
+}
+
+func (c *Chain) challenge(ch *Challenge) {
+	c.bare = appendText(c.bare, ch.bare())
+	c.bad = appendText(c.bad, ch.with("invalid_token"))
+	c.ambiguous = appendText(c.ambiguous, ch.with("invalid_request"))
+}
+
+// bare returns the challenge of a request that presented nothing; "": none.
+func (ch *Challenge) bare() string {
+	return strings.TrimSuffix(ch.Scheme+" "+ch.Params, " ")
+}
+
+// with returns the challenge with an error, if the scheme has errors.
+func (ch *Challenge) with(problem string) string {
+	text := ch.bare()
+	if ch.Scheme == "" || !ch.Errors {
+		return text
+	}
+	if ch.Params != "" {
+		text += ","
+	}
+	return text + ` error="` + problem + `"`
+}
+
+// scopeChallenge says which scopes to ask for, all of conditions together.
+func scopeChallenge(ch *Challenge, conditions []Parts) []string {
+	var scopes []string
+	for i := range conditions {
+		if s := conditions[i].Scope; s != "" {
+			scopes = append(scopes, s)
+		}
+	}
+	if len(scopes) == 0 || ch.Scheme == "" {
+		return nil
+	}
+	text := ch.bare()
+	if ch.Params != "" {
+		text += ","
+	}
+	return []string{text + ` error="insufficient_scope", scope="` + strings.Join(scopes, " ") + `"`}
+}
+
+// challenges returns the values of WWW-Authenticate that go with a refusal,
 // as a view; none for most codes.
-func (c *Chain) Challenges(code fault.Code) []string {
+func (c *Chain) challenges(code fault.Code) []string {
 	switch {
-	case code == fault.CredentialMissing:
-		return c.bare
 	case code == fault.CredentialAmbiguous:
 		return c.ambiguous
 	case code == fault.ScopeMissing:
 		return c.scope
-	case code.Status() == 401:
-		return c.bad
+	case code.Status() != 401:
+		return nil
+	case code == c.missing:
+		return c.bare
 	}
-	return nil
+	return c.bad
 }
 
 // Run asks the policies in order and returns the first verdict that is not a
-// pass. x.Identity is set once it is proved.
+// pass. x.Identity is set once it is proved, x.Verified if its credential may
+// go on, and x.Challenges if the caller is refused and told how to come back.
 func (c *Chain) Run(x *exchange.Exchange, w *World) Verdict {
-	if c.authenticate.run == nil {
+	v := c.run(x, w)
+	if !v.Passed() && x.Challenges == nil {
+		x.Challenges = c.challenges(v.code)
+	}
+	return v
+}
+
+func (c *Chain) run(x *exchange.Exchange, w *World) Verdict {
+	if c.authenticate.run == nil && c.combination == nil {
 		return Refuse(fault.InternalError)
 	}
 	if v := take(c.screen, x, w); !v.Passed() {
 		return v
 	}
-	x.Trail.Begin(c.authenticate.check)
-	id, v := c.authenticate.run.Authenticate(x, w)
-	if v == NotMine {
-		v = Refuse(fault.CredentialMissing)
-	} else if v.Passed() && id == nil {
-		v = Refuse(fault.InternalError)
+	var id *exchange.Identity
+	var v Verdict
+	if c.combination != nil {
+		id, v = c.combination.run(x, w)
+	} else {
+		x.Trail.Begin(c.authenticate.check)
+		id, v = c.authenticate.run.Authenticate(x, w)
+		if v.Passed() && id != nil {
+			x.Verified = c.forward
+		} else {
+			v = c.refusal(v)
+		}
+		x.Trail.End(v.outcome, v.code)
 	}
-	x.Trail.End(v.outcome, v.code)
 	if !v.Passed() {
 		return v
 	}
@@ -128,6 +201,20 @@ func (c *Chain) Run(x *exchange.Exchange, w *World) Verdict {
 		}
 	}
 	return take(c.limit, x, w)
+}
+
+// refusal returns what an Authenticator that stands alone has said by v, which
+// gave no identity.
+func (c *Chain) refusal(v Verdict) Verdict {
+	switch {
+	case v == NotMine:
+		return Refuse(c.missing)
+	case v.outcome == exchange.Skipped:
+		return Refuse(v.code) // there is no other method that might know it
+	case v.Passed():
+		return Refuse(fault.InternalError)
+	}
+	return v
 }
 
 // take lets the limiters of a phase propose their charges and takes all of
@@ -193,7 +280,3 @@ func announce(x *exchange.Exchange, limit, remaining int64, reset time.Duration)
 	x.RespEdit.Set("RateLimit-Remaining", b[n1:n2:n2])
 	x.RespEdit.Set("RateLimit-Reset", b[n2:])
 }
-
-// Forwards returns the field whose credential was verified and may go on;
-// empty if there is none.
-func (c *Chain) Forwards() string { return c.verified }

@@ -107,7 +107,8 @@ func TestTheZeroChainLetsNobodyIn(t *testing.T) {
 	if v := pipeline.NewChain(parts, &legend).Run(&exchange.Exchange{}, w); v.Passed() || v.Code() != fault.InternalError || len(a.order) > 0 {
 		t.Errorf("without an authenticator: %+v, asked %v", v, a.order)
 	}
-	if new(pipeline.Chain).Challenges(fault.CredentialMissing) != nil || new(pipeline.Chain).Forwards() != "" {
+	x := &exchange.Exchange{}
+	if new(pipeline.Chain).Run(x, w); x.Challenges != nil || x.Verified != exchange.HeaderOther {
 		t.Error("the zero chain has a challenge, or forwards something")
 	}
 }
@@ -191,7 +192,7 @@ func TestNothingPresentedIsCredentialMissingWithABareChallenge(t *testing.T) {
 	if v.Passed() || v.Code() != fault.CredentialMissing || x.Identity != nil {
 		t.Errorf("%+v", v)
 	}
-	if got := chain.Challenges(v.Code()); !slices.Equal(got, []string{`Bearer realm="corp"`}) {
+	if got := x.Challenges; !slices.Equal(got, []string{`Bearer realm="corp"`}) {
 		t.Errorf("challenge %q", got)
 	}
 	if s := x.Trail.Steps(); len(s) != 1 || s[0].Outcome != exchange.Refused || s[0].Code != fault.CredentialMissing {
@@ -201,7 +202,14 @@ func TestNothingPresentedIsCredentialMissingWithABareChallenge(t *testing.T) {
 
 func TestChallengesFitTheRefusal(t *testing.T) {
 	t.Parallel()
-	auth := policy{asked: &asked{}}
+	var says pipeline.Verdict
+	auth := authenticator(func(*exchange.Exchange) (*exchange.Identity, pipeline.Verdict) { return nil, says })
+	refused := func(parts []pipeline.Parts, code fault.Code) []string {
+		x := &exchange.Exchange{}
+		says = pipeline.Refuse(code)
+		pipeline.NewChain(parts, &exchange.Legend{}).Run(x, &pipeline.World{})
+		return x.Challenges
+	}
 	bearer := pipeline.Parts{Authenticate: auth, Challenge: pipeline.Challenge{Scheme: "Bearer", Params: `realm="corp"`, Errors: true}}
 	key := pipeline.Parts{Authenticate: auth, Challenge: pipeline.Challenge{Scheme: "ApiKey", Params: `header="x-api-key"`}}
 	plain := pipeline.Parts{Authenticate: auth, Challenge: pipeline.Challenge{Scheme: "Negotiate"}}
@@ -232,13 +240,12 @@ func TestChallengesFitTheRefusal(t *testing.T) {
 		{"too many", []pipeline.Parts{bearer}, fault.RateLimited, nil},
 		{"no route", []pipeline.Parts{bearer}, fault.RouteUnknown, nil},
 	} {
-		if diff := cmp.Diff(c.want, pipeline.NewChain(c.parts, &exchange.Legend{}).Challenges(c.code)); diff != "" {
+		if diff := cmp.Diff(c.want, refused(c.parts, c.code)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.what, diff)
 		}
 	}
-	chain := pipeline.NewChain([]pipeline.Parts{bearer}, &exchange.Legend{})
 	for _, code := range fault.Codes() {
-		if got := chain.Challenges(code); code.Status() == 401 && len(got) != 1 {
+		if got := refused([]pipeline.Parts{bearer}, code); code.Status() == 401 && len(got) != 1 {
 			t.Errorf("%v is a 401 without a challenge (RFC 9110 section 11.6.1)", code)
 		}
 	}
@@ -247,18 +254,53 @@ func TestChallengesFitTheRefusal(t *testing.T) {
 func TestOnlyAVerifiedCredentialMayGoOn(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		parts pipeline.Parts
-		want  string
+		parts   pipeline.Parts
+		verdict pipeline.Verdict
+		want    exchange.HeaderID
 	}{
-		{pipeline.Parts{Credentials: []string{"authorization"}, Forward: true}, "authorization"},
-		{pipeline.Parts{Credentials: []string{"authorization"}}, ""},
-		{pipeline.Parts{Credentials: []string{"a", "b"}, Forward: true}, ""},
-		{pipeline.Parts{Forward: true}, ""},
+		{pipeline.Parts{Credentials: []string{"authorization"}, Forward: true}, pipeline.Pass, exchange.HeaderAuthorization},
+		{pipeline.Parts{Credentials: []string{"authorization"}, Forward: true}, pipeline.Refuse(fault.TokenExpired), exchange.HeaderOther},
+		{pipeline.Parts{Credentials: []string{"authorization"}}, pipeline.Pass, exchange.HeaderOther},
+		{pipeline.Parts{Credentials: []string{"a", "b"}, Forward: true}, pipeline.Pass, exchange.HeaderOther},
+		{pipeline.Parts{Forward: true}, pipeline.Pass, exchange.HeaderOther},
 	} {
-		if got := pipeline.NewChain([]pipeline.Parts{c.parts}, &exchange.Legend{}).Forwards(); got != c.want {
-			t.Errorf("%+v: %q", c.parts, got)
+		c.parts.Authenticate = authenticator(func(*exchange.Exchange) (*exchange.Identity, pipeline.Verdict) { return somebody, c.verdict })
+		x := &exchange.Exchange{}
+		pipeline.NewChain([]pipeline.Parts{c.parts}, &exchange.Legend{}).Run(x, &pipeline.World{})
+		if x.Verified != c.want {
+			t.Errorf("%+v: %v", c.parts, x.Verified)
 		}
 	}
+}
+
+func TestWhatIsMissingHasItsOwnCode(t *testing.T) {
+	t.Parallel()
+	for what, c := range map[string]struct {
+		missing fault.Code
+		says    pipeline.Verdict
+		want    fault.Code
+	}{
+		"nothing is said":                 {0, pipeline.NotMine, fault.CredentialMissing},
+		"a certificate":                   {noCertificate, pipeline.NotMine, noCertificate},
+		"a credential that nobody claims": {0, pipeline.Unclaimed(fault.TokenIssuerUnknown), fault.TokenIssuerUnknown},
+	} {
+		auth := authenticator(func(*exchange.Exchange) (*exchange.Identity, pipeline.Verdict) { return nil, c.says })
+		x := &exchange.Exchange{}
+		v := pipeline.NewChain([]pipeline.Parts{{Authenticate: auth, Missing: c.missing}}, &exchange.Legend{}).Run(x, &pipeline.World{})
+		if v.Passed() || v.Code() != c.want || x.Trail.Steps()[0].Outcome != exchange.Refused {
+			t.Errorf("%s: %v", what, v.Code())
+		}
+	}
+}
+
+// noCertificate stands for a 403 that says what is missing: TLS has no challenge.
+const noCertificate = fault.TransportInsecure
+
+// authenticator is one that a test writes down.
+type authenticator func(*exchange.Exchange) (*exchange.Identity, pipeline.Verdict)
+
+func (a authenticator) Authenticate(x *exchange.Exchange, _ *pipeline.World) (*exchange.Identity, pipeline.Verdict) {
+	return a(x)
 }
 
 // limited is a chain with limits of two policies in each phase.

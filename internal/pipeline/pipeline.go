@@ -30,6 +30,11 @@ var Pass = Verdict{outcome: exchange.Passed}
 // of its kind, so that the next one may try.
 var NotMine = Verdict{outcome: exchange.Skipped}
 
+// Unclaimed is said by an Authenticator of a credential that is of its kind but
+// of nobody it knows: a token of another issuer. Another method of the route
+// may know it; if none does, the request is refused with code.
+func Unclaimed(code fault.Code) Verdict { return Verdict{exchange.Skipped, code} }
+
 // Refuse turns the request away.
 func Refuse(code fault.Code) Verdict { return Verdict{exchange.Refused, code} }
 
@@ -90,6 +95,17 @@ type Parts struct {
 	Scope string
 	// Scoped says that the identities of an Authenticator carry scopes.
 	Scoped bool
+	// Roleless says that they never carry roles; AsksRoles that the policy asks
+	// for some.
+	Roleless, AsksRoles bool
+	// Issuers are the names of the issuers whose word an Authenticator takes,
+	// where its Config is a list of them (scalar.List[string]). Several such
+	// proofs of one kind on a route become one that takes the word of all: a
+	// credential is judged once.
+	Issuers []string
+	// Missing is the code of a request without a credential of an
+	// Authenticator's kind; zero: credential_missing.
+	Missing fault.Code
 	// Credentials are the request fields (lower case) this policy reads as
 	// credentials: never logged, and removed towards the upstream unless
 	// Forward is set and the credential was verified for this request.
@@ -111,8 +127,9 @@ type Challenge struct {
 // Authenticator proves who the caller is.
 type Authenticator interface {
 	// Authenticate returns NotMine when the request carries no credential of
-	// its kind. Every other verdict is final: a bad credential never falls
-	// through to the next method. With Pass the identity is not nil.
+	// its kind, and Unclaimed when it cannot tell whose it is. Every other
+	// verdict is final: a bad credential never falls through to the next
+	// method. With Pass the identity is not nil.
 	Authenticate(x *exchange.Exchange, w *World) (*exchange.Identity, Verdict)
 }
 

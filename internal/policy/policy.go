@@ -13,6 +13,7 @@ import (
 	"github.com/warder-gateway/warder/internal/policy/jwt"
 	"github.com/warder-gateway/warder/internal/policy/public"
 	"github.com/warder-gateway/warder/internal/policy/ratelimit"
+	"github.com/warder-gateway/warder/internal/policy/roles"
 	"github.com/warder-gateway/warder/internal/policy/scopes"
 )
 
@@ -25,6 +26,8 @@ func Catalog() []pipeline.Kind {
 		pipeline.Policy("auth.basic", basic.New),
 		pipeline.Policy("auth.scopes", scopes.New),
 		pipeline.Policy("auth.anyScope", scopes.NewAny),
+		pipeline.Policy("auth.roles", roles.New),
+		pipeline.Policy("auth.allRoles", roles.NewAll),
 		pipeline.Policy("auth.consumers", consumers.New),
 		pipeline.Policy("rateLimit", ratelimit.New),
 	}

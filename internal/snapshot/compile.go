@@ -184,7 +184,7 @@ func (b *build) compile() {
 	b.s.reads = slices.Compact(b.s.reads)
 	for i := range b.flat {
 		r := &b.s.routes[i]
-		r.credentials = b.credentialsOf(&b.flat[i], r.Chain)
+		r.credentials = b.credentialsOf(&b.flat[i])
 	}
 	b.indexRoutes()
 }
@@ -221,46 +221,52 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 	var parts []pipeline.Parts
 	policies := slices.Clone(f.Policies)
 	slices.SortFunc(policies, func(x, y config.FlatPolicy) int { return cmp.Compare(b.rank(x.Path), b.rank(y.Path)) })
-	proofs, scoped := 0, false
-	var wantsScope *config.FlatPolicy
-	for i, p := range policies {
+	var needs asked
+	for _, p := range policies {
 		part, ok := b.compilePolicy(p, env)
 		if !ok {
 			continue
 		}
-		if part.Authenticate != nil {
-			if proofs++; proofs > 1 {
-				b.problems = append(b.problems, p.Node.Complain("", "a second proof in one auth object", "allOf and anyOf join proofs; they are not in this build"))
-			}
-		}
-		scoped = scoped || part.Scoped
-		if part.Scope != "" {
-			wantsScope = &policies[i]
+		needs.add(&part, p)
+		if part.Authenticate != nil && (needs.proofs > 1 || len(f.Proofs) > 0) {
+			b.problems = append(b.problems, p.Node.Complain("", "a second proof in one auth object", "allOf and anyOf join proofs"))
 		}
 		part.Forward = part.Forward && f.ForwardToken
 		r.Policies = append(r.Policies, Policy{part.Check, p.From, phase(&part)})
 		parts = append(parts, part)
-		b.spoken = append(b.spoken, part.Credentials...)
-		b.s.reads = append(b.s.reads, part.Reads...)
-		for _, name := range part.Consumers {
-			if !slices.Contains(b.doc.Consumers.Names(), name) && !slices.Contains(b.s.Elsewhere, name) {
-				b.s.Elsewhere = append(b.s.Elsewhere, name)
+		b.note(&part)
+	}
+	needs.judge(b)
+	if len(f.Proofs) == 0 {
+		if needs.proofs == 0 && len(b.problems) == 0 {
+			b.problems = append(b.problems, f.Node.Complain("auth", "names conditions but no proof", proofMend))
+		}
+		r.Chain = pipeline.NewChain(parts, b.s.legend)
+	} else if proofs := b.combine(f, r, env); proofs != nil {
+		for _, p := range proofs.Proofs { // limits of a method are the route's
+			if p.Screen != nil || p.Limit != nil {
+				parts = append(parts, pipeline.Parts{Screen: p.Screen, Limit: p.Limit, Check: p.Check})
 			}
 		}
+		r.Chain = pipeline.NewCombinedChain(proofs, parts, b.s.legend)
 	}
 	slices.SortStableFunc(r.Policies, func(x, y Policy) int { return cmp.Compare(x.phase, y.phase) })
-	if proofs == 0 && len(b.problems) == 0 {
-		b.problems = append(b.problems, f.Node.Complain("auth", "names conditions but no proof", "say how callers prove who they are: jwt: ISSUER or apiKey: true"))
-	}
-	if wantsScope != nil && proofs > 0 && !scoped {
-		b.problems = append(b.problems, wantsScope.Node.Complain("", "asks for scopes, which this route's proof does not carry", "scopes come with tokens: use jwt, or name consumers instead"))
-	}
-	r.Chain = pipeline.NewChain(parts, b.s.legend)
 	b.patterns = append(b.patterns, route.Pattern{
 		Route: i, Host: f.Host, Path: f.Path, Methods: f.Methods,
 		Headers: conditions(f.Match), Allowed: features(f.PathAllow), Protected: !f.Public,
 	})
 	return parts
+}
+
+// note remembers what the whole snapshot has to know of a policy.
+func (b *build) note(p *pipeline.Parts) {
+	b.spoken = append(b.spoken, p.Credentials...)
+	b.s.reads = append(b.s.reads, p.Reads...)
+	for _, name := range p.Consumers {
+		if !slices.Contains(b.doc.Consumers.Names(), name) && !slices.Contains(b.s.Elsewhere, name) {
+			b.s.Elsewhere = append(b.s.Elsewhere, name)
+		}
+	}
 }
 
 // phase returns the place of the first phase that a policy has a part in.
@@ -368,7 +374,7 @@ func (b *build) blameLocal(err error) {
 func (b *build) compileDirectory() {
 	var consumers []directory.Consumer
 	for _, e := range b.doc.Consumers {
-		c := directory.Consumer{Name: e.Name, Password: b.password(e.Name, e.Value.Password)}
+		c := directory.Consumer{Name: e.Name, Password: b.password(e.Name, e.Value.Password), Roles: e.Value.Roles}
 		for _, k := range e.Value.APIKeys {
 			c.Keys = append(c.Keys, directory.Key{Digest: k.Hash, Expires: k.Expires.End()})
 		}
@@ -401,18 +407,15 @@ func (b *build) password(consumer string, v secret.Value) *password.Hash {
 }
 
 // credentialsOf says what a route removes towards its upstream: every field
-// that some route reads as a credential, and the well-known ones, but for the
-// one that this route verifies and forwards.
-func (b *build) credentialsOf(f *config.FlatRoute, chain *pipeline.Chain) (c credentials) {
+// that some route reads as a credential, and the well-known ones. The one that
+// was verified for a request stays.
+func (b *build) credentialsOf(f *config.FlatRoute) (c credentials) {
 	all := append([]string{"authorization", "proxy-authorization", "x-api-key"}, b.spoken...)
 	slices.Sort(all)
 	for _, name := range slices.Compact(all) {
 		if i := slices.IndexFunc(f.Pass, func(p string) bool { return strings.EqualFold(p, name) }); i >= 0 {
 			b.problems = append(b.problems, f.Node.Complain(fmt.Sprintf("pass[%d]", i), "names a field that carries credentials: only one that was verified for the request goes on",
 				"let the route verify it (jwt forwards its token), or have the backend read another field"))
-		}
-		if name == chain.Forwards() {
-			continue
 		}
 		if id := exchange.IdentifyString(name); id != exchange.HeaderOther {
 			c.ids = append(c.ids, id)

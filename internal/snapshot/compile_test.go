@@ -184,7 +184,7 @@ func TestARouteHasExactlyOneProof(t *testing.T) {
 	}{
 		"a proof that proves nothing": {pipeline.Parts{}, pipeline.Parts{}, "names conditions but no proof"},
 		"a condition that proves":     {pipeline.Parts{Authenticate: letIn{}, Scoped: true}, pipeline.Parts{Authenticate: letIn{}}, "a second proof in one auth object"},
-		"scopes without a token":      {pipeline.Parts{Authenticate: letIn{}}, pipeline.Parts{Scope: "a"}, "asks for scopes, which this route's proof does not carry"},
+		"scopes without a token":      {pipeline.Parts{Authenticate: letIn{}}, pipeline.Parts{Scope: "a"}, "asks for scopes, which this proof does not carry"},
 	} {
 		compiler := newCompiler()
 		compiler.Catalog = []pipeline.Kind{pipeline.Policy("auth.none", public.New), part("auth.jwt", c.jwt, nil), part("auth.scopes", c.scopes, nil)}

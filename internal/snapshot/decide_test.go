@@ -133,7 +133,10 @@ consumers: { c: { apiKeys: [{ hash: "sha256:abababababababababababababababababab
 		for _, name := range []string{"Authorization", "X-Api-Key", "x-partner-key", "Proxy-Authorization", "Cookie", "X-Extra"} {
 			x.Req.Fields = append(x.Req.Fields, exchange.Field{Name: []byte(name), ID: exchange.IdentifyString(name)})
 		}
-		r.StripCredentials(&x.Req)
+		if r.Labels.Name == "token" {
+			x.Verified = exchange.HeaderAuthorization
+		}
+		r.StripCredentials(x)
 		var on []string
 		for _, f := range x.Req.Fields {
 			if !f.Drop {

@@ -138,9 +138,9 @@ func (l *Listener) Wide() (wide []netip.Prefix) {
 	return wide
 }
 
-// StripCredentials drops the fields that carry credentials and were not
-// verified for this route.
-func (r *Route) StripCredentials(h *exchange.Head) { r.credentials.strip(h) }
+// StripCredentials drops the request's fields that carry credentials, but for
+// the one that was verified and may go on.
+func (r *Route) StripCredentials(x *exchange.Exchange) { r.credentials.strip(&x.Req, x.Verified) }
 
 // Legend returns the words for trails of this snapshot.
 func (s *Snapshot) Legend() *exchange.Legend {
@@ -302,12 +302,12 @@ type credentials struct {
 	names []string // lower case, of fields without an id
 }
 
-func (c *credentials) strip(h *exchange.Head) {
+func (c *credentials) strip(h *exchange.Head, verified exchange.HeaderID) {
 	for i := range h.Fields {
 		f := &h.Fields[i]
 		if f.ID != exchange.HeaderOther {
 			for _, id := range c.ids {
-				f.Drop = f.Drop || f.ID == id
+				f.Drop = f.Drop || f.ID == id && id != verified
 			}
 			continue
 		}

@@ -63,7 +63,19 @@ func (s *Snapshot) Holds(route exchange.Route, upstream string, id *exchange.Ide
 	if id == nil {
 		return until, errConsumerGone // nobody is let in without one
 	}
-	return r.identity(id, now)
+	if id.Proofs == nil {
+		return r.identity(id, now)
+	}
+	for _, one := range id.Proofs { // each has to hold by itself
+		end, f := r.identity(one, now)
+		if f != nil {
+			return end, f
+		}
+		if until.IsZero() || !end.IsZero() && end.Before(until) {
+			until = end
+		}
+	}
+	return until, nil
 }
 
 func (r *streamRules) identity(id *exchange.Identity, now time.Time) (until time.Time, f *fault.Error) {

@@ -81,6 +81,10 @@ routes:
 		{"a password", chat, "b", &exchange.Identity{Password: stored.ID(), Consumer: "ops", Named: ops}, now, time.Time{}, fault.None},
 		{"a password that is another one now", chat, "b", &exchange.Identity{Password: digest("old"), Consumer: "ops", Named: ops}, now, time.Time{}, fault.PasswordWrong},
 		{"a password of a consumer who has none now", chat, "b", &exchange.Identity{Password: stored.ID(), Consumer: "acme", Named: acme}, now, time.Time{}, fault.PasswordWrong},
+		{"several proofs", chat, "b", &exchange.Identity{Named: acme, Proofs: []*exchange.Identity{{Key: exchange.KeyRef{Digest: digest("good")}, Named: acme}, {Issuer: "corp", Expires: now}, {Issuer: "corp", Client: "x", Expires: midnight}}}, now, now.Add(30 * time.Second), fault.None},
+		{"several proofs that never end", chat, "b", &exchange.Identity{Named: acme, Proofs: []*exchange.Identity{{Key: exchange.KeyRef{Digest: digest("good")}, Named: acme}, {Named: acme}}}, now, time.Time{}, fault.None},
+		{"several proofs, the key of which is gone", chat, "b", &exchange.Identity{Named: acme, Proofs: []*exchange.Identity{{Issuer: "corp", Expires: midnight}, {Key: exchange.KeyRef{Digest: digest("gone")}, Named: acme}}}, now, time.Time{}, fault.KeyUnknown},
+		{"several proofs, the token of which is over", chat, "b", &exchange.Identity{Named: acme, Proofs: []*exchange.Identity{{Key: exchange.KeyRef{Digest: digest("good")}, Named: acme}, {Issuer: "corp", Expires: now}}}, now.Add(time.Minute), now.Add(30 * time.Second), fault.TokenExpired},
 		{"a consumer that proved it some other way", chat, "b", &exchange.Identity{Named: acme}, now, time.Time{}, fault.None},
 		{"one that is gone", chat, "b", &exchange.Identity{Named: other}, now, time.Time{}, fault.ConsumerNotAllowed},
 	} {

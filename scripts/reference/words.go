@@ -64,7 +64,7 @@ var typeWords = map[string]string{
 	"UpstreamTLS":         "Whom to trust behind `https` targets, and what to show them.",
 	"Timeout":             "How long to wait for an upstream. A route's timeout is laid over its upstream's field by field.",
 	"Settings":            "What a route may inherit. These keys stand at a route, in the `defaults` of its API, and in `defaults`. The nearest wins, and a value replaces the inherited one whole.",
-	"Auth":                "Who may call: one proof (`jwt`, `apiKey`, or `none`) and conditions on it. A route that has no `auth` and inherits none does not load.",
+	"Auth":                "Who may call: one proof (`jwt`, `apiKey`, or `none`) and conditions on it, or a list of such objects under `anyOf` or `allOf`. A route that has no `auth` and inherits none does not load.",
 	"Body":                "Bounds of request bodies.",
 	"API":                 "Routes under one base path, with defaults of their own.",
 	"Route":               "What is done with the requests of one host, path and method. Order in the file does not matter: the most specific path wins. Every route needs an upstream and auth, its own or inherited.",
@@ -152,7 +152,7 @@ var keyWords = map[string]words{
 	"Issuer.algorithms":   {"Signature algorithms that are accepted.", ""},
 	"Issuer.clockSkew":    {"How far the issuer's clock may be off; at most 60s.", ""},
 	"Issuer.consumer":     {"Claims that name the calling application; the first that is present counts.", ""},
-	"Issuer.roles":        {"Path of the claim that holds roles or groups, for the log.", "none"},
+	"Issuer.roles":        {"Path of the claim that holds roles or groups, for `roles` and `allRoles` of routes, and for the log.", "none"},
 	"Issuer.tokenType":    {"`access`: told from ID and other tokens by all rules. `at+jwt`: by the header alone (RFC 9068). `any`: not told at all.", ""},
 	"Issuer.tokenBinding": {"A token that is bound to a key or certificate (`cnf`) is refused: no proof of possession can be checked in this build.", ""},
 
@@ -167,6 +167,9 @@ var keyWords = map[string]words{
 	"Consumer.apiKeys":  {"Its keys; several, so that one can replace another.", ""},
 	"Consumer.clients":  {"Its clients at issuers.", ""},
 	"Consumer.password": {"The Argon2id hash of its password, `$argon2id$v=19$m=…,t=…,p=…$SALT$HASH` as `warder password hash` prints it, or a reference to one. With it the consumer's name is a user name for `auth: { basic: true }`. At least m=7168 and m×t=35840, at most m=65536, t=16, p=4 and m×t=196608.", "none"},
+	"Consumer.roles":    {"Its roles, when it calls with a credential of its own: up to 64. A token brings roles of its own.", ""},
+	"Auth.anyOf":        {"Up to 8 objects of the keys below, each with one proof and conditions of its own; one of them has to hold, and they are asked in order. A credential that is presented and bad refuses, whatever else is there.", ""},
+	"Auth.allOf":        {"The same, but all of them have to hold, and those that name a consumer name the same one.", ""},
 
 	"APIKey.hash":    {"SHA-256 of the key.", ""},
 	"APIKey.expires": {"The last day it is good.", "never"},

@@ -3,6 +3,7 @@ package jwt
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -58,12 +59,20 @@ func (p *policy) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchang
 func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.VerdictID, token []byte, how scheme) (*exchange.Identity, pipeline.Verdict) {
 	f, err := parse(token)
 	if err != nil {
+		if no := opaque(""); errors.As(err, &no) { // a token that only its issuer can read
+			x.Trail.Saw("because", err.Error())
+			return nil, pipeline.Unclaimed(fault.CredentialMalformed)
+		}
 		return nil, malformed(x, err.Error())
 	}
-	if !slices.ContainsFunc(p.issuers, func(iss *issuer) bool { return slices.Contains(iss.Algorithms, f.alg) }) {
-		return nil, p.algorithmRefused(x, f, p.issuers)
-	}
 	iss, ok := p.issuerOf(f)
+	if !slices.ContainsFunc(p.issuers, func(iss *issuer) bool { return slices.Contains(iss.Algorithms, f.alg) }) {
+		v := p.algorithmRefused(x, f, p.issuers)
+		if !ok {
+			v = pipeline.Unclaimed(v.Code())
+		}
+		return nil, v
+	}
 	if !ok {
 		return nil, p.issuerUnknown(x, f)
 	}
@@ -258,5 +267,5 @@ func (p *policy) issuerUnknown(x *exchange.Exchange, f *form) pipeline.Verdict {
 	}
 	x.Trail.Saw("want", strings.Join(want, " "))
 	x.Trail.Saw("have", have)
-	return pipeline.Refuse(fault.TokenIssuerUnknown)
+	return pipeline.Unclaimed(fault.TokenIssuerUnknown)
 }

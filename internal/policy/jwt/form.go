@@ -97,7 +97,7 @@ func (f *form) split(token []byte) (payload []byte, err error) {
 	first := bytes.IndexByte(token, '.')
 	last := bytes.LastIndexByte(token, '.')
 	if bytes.Count(token, []byte{'.'}) != 2 {
-		return nil, errors.New("the token does not have three parts")
+		return nil, opaque("the token does not have three parts")
 	}
 	head, err := decode("header", token[:first])
 	if err != nil {
@@ -154,13 +154,18 @@ func (f *form) readHeader(header exchange.Claims) error {
 func decode(what string, part []byte) ([]byte, error) {
 	for _, c := range part {
 		if !base64URL[c] {
-			return nil, fmt.Errorf("the token's %s is not base64url", what)
+			return nil, opaque("the token's " + what + " is not base64url")
 		}
 	}
 	b := make([]byte, base64.RawURLEncoding.DecodedLen(len(part)))
 	n, err := base64.RawURLEncoding.Strict().Decode(b, part)
 	if err != nil {
-		return nil, fmt.Errorf("the token's %s is not base64url", what)
+		return nil, opaque("the token's " + what + " is not base64url")
 	}
 	return b[:n], nil
 }
+
+// opaque is why a token is not three parts of base64url.
+type opaque string
+
+func (o opaque) Error() string { return string(o) }

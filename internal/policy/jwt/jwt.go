@@ -58,6 +58,7 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 	}
 	p := &policy{directory: env.Directory, guard: env.Guard, spared: env.Spared}
 	var wants []string
+	roleless := true
 	for i, name := range cfg {
 		path := fmt.Sprintf("[%d]", i)
 		if len(cfg) == 1 {
@@ -80,6 +81,7 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 			}
 		}
 		p.issuers = append(p.issuers, iss)
+		roleless = roleless && iss.Roles == ""
 		wants = append(wants, iss.want)
 	}
 	return pipeline.Parts{
@@ -93,6 +95,8 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 		Credentials: []string{"authorization"},
 		Forward:     true,
 		Scoped:      true,
+		Roleless:    roleless,
+		Issuers:     slices.Clone(cfg),
 	}, nil
 }
 

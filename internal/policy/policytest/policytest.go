@@ -15,7 +15,7 @@
 // The first line of want is 200 for a request that passes, or status and
 // inner code of the refusal; each further line must occur in what the gateway
 // has to say of the request: its trail, the challenges, Retry-After, the
-// identity. Requests run in order over the same counters, with the clock
+// identity, the names of the fields that go on to the upstream. Requests run in order over the same counters, with the clock
 // standing still at Now; a section "wait 10s" moves it.
 //
 // A bad file has config and a section problems, which lists every complaint,
@@ -205,14 +205,16 @@ func (s *scenario) decide(t *testing.T, from netip.Addr, request string) (outcom
 	x := &exchange.Exchange{Start: s.now, Client: from, Conn: &exchange.Conn{Listener: "test"}}
 	x.Req.Reset()
 	readHead(t, &x.Req, request)
-	var route *snapshot.Route
 	code := fault.None
 	if f := http1.Accept(&x.Req); f != nil {
 		code, x.Reason = f.Code, f.Reason
 	} else {
 		var verdict pipeline.Verdict
+		var route *snapshot.Route
 		route, verdict = s.snapshot.Decide(x, &pipeline.World{Now: s.now, Counters: s.counters, Remote: true})
-		code = verdict.Code()
+		if code = verdict.Code(); verdict.Passed() {
+			route.StripCredentials(x)
+		}
 	}
 	rec := events.Capture(x, s.snapshot.Legend(), code, 0)
 	e := events.Explain(&rec)
@@ -220,10 +222,8 @@ func (s *scenario) decide(t *testing.T, from netip.Addr, request string) (outcom
 	for _, step := range e.Steps {
 		fmt.Fprintln(&b, strings.TrimSpace(strings.Join(strings.Fields(step.Outcome+" "+step.Phase+" "+step.Name+" "+step.Saw), " ")))
 	}
-	if route != nil {
-		for _, challenge := range route.Chain.Challenges(code) {
-			fmt.Fprintln(&b, "WWW-Authenticate: "+challenge)
-		}
+	for _, challenge := range x.Challenges {
+		fmt.Fprintln(&b, "WWW-Authenticate: "+challenge)
 	}
 	x.RespEdit.Each(func(name string, value []byte) { fmt.Fprintf(&b, "%s: %s\n", name, value) })
 	if x.RetryAfter > 0 {
@@ -234,7 +234,13 @@ func (s *scenario) decide(t *testing.T, from netip.Addr, request string) (outcom
 	}
 	fmt.Fprintf(&b, "public %s\nreason %s\nmend %s\n", e.Public, e.Reason, e.Mend)
 	if code == fault.None {
-		return "200", b.String()
+		b.WriteString("goes on:")
+		for i := range x.Req.Fields {
+			if f := &x.Req.Fields[i]; !f.Drop {
+				fmt.Fprintf(&b, " %s", f.Name)
+			}
+		}
+		return "200", b.String() + "\n"
 	}
 	return fmt.Sprint(code.Status(), " ", code), b.String()
 }
