@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/dial"
@@ -57,7 +58,8 @@ type Introspector struct {
 
 	mu      sync.Mutex
 	flights map[VerdictID]*flight
-	failing bool
+
+	failing atomic.Bool // the last call did
 
 	ctx  context.Context
 	stop context.CancelFunc
@@ -127,81 +129,108 @@ func (i *Introspector) Known(id *VerdictID, now time.Time) any {
 	return i.bad.Get(id, now)
 }
 
-// Pending reports whether a call for id is on its way, so that asking starts
-// none.
-func (i *Introspector) Pending(id *VerdictID) bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.flights[*id] != nil
-}
-
 // Ask returns what conclude makes of the issuer's answer about token, which id
 // names. now is the time from which the answer is remembered. Errors are
-// *fault.Error, identity_unavailable.
+// *fault.Error, identity_unavailable, or what begin returned.
 //
-// conclude is called once for a call, by another goroutine, with the members
-// of the answer; of a token that is not active they mean nothing.
-func (i *Introspector) Ask(ctx context.Context, id *VerdictID, token string, now time.Time, conclude func(active bool, answer exchange.Claims) Conclusion) (any, error) {
-	f, known, err := i.join(id, token, now, conclude)
-	if f == nil {
-		return known, err
-	}
-	select {
-	case <-f.over:
-		return f.value, f.err
-	case <-ctx.Done():
-		return nil, fault.New(fault.IdentityUnavailable, "nobody waits for the issuer's answer any longer").Because(context.Cause(ctx))
+// begin is called before a call is made on behalf of this caller, and may
+// refuse it; not when the caller waits for the call of another. conclude is
+// called once for a call, by another goroutine, with the members of the
+// answer; of a token that is not active they mean nothing.
+func (i *Introspector) Ask(ctx context.Context, id *VerdictID, token string, now time.Time, begin func() error, conclude func(active bool, answer exchange.Claims) Conclusion) (any, error) {
+	for {
+		f, fresh, known, err := i.join(id, now)
+		if f == nil {
+			return known, err
+		}
+		if fresh {
+			if err := begin(); err != nil {
+				i.end(f, id, nil, errAbandoned)
+				return nil, err
+			}
+			i.launch(f, *id, token, now, conclude)
+		}
+		select {
+		case <-f.over:
+			if f.err == errAbandoned {
+				continue // who began it may not; this caller may
+			}
+			return f.value, f.err
+		case <-ctx.Done():
+			return nil, fault.New(fault.IdentityUnavailable, "nobody waits for the issuer's answer any longer").Because(context.Cause(ctx))
+		}
 	}
 }
 
-// join returns the call for id that is on its way, or begins one. It returns
-// none if the answer came meanwhile, or if there is no room.
-func (i *Introspector) join(id *VerdictID, token string, now time.Time, conclude func(bool, exchange.Claims) Conclusion) (f *flight, known any, err error) {
+// errAbandoned ends a flight that was never begun.
+var errAbandoned = errors.New("abandoned")
+
+// join returns the call for id that is on its way, or a fresh one that the
+// caller has to launch or to end. It returns none if the answer came meanwhile,
+// or if there is no room.
+func (i *Introspector) join(id *VerdictID, now time.Time) (f *flight, fresh bool, known any, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if f := i.flights[*id]; f != nil {
-		return f, nil, nil
+		return f, false, nil, nil
 	}
 	if known := i.Known(id, now); known != nil {
-		return nil, known, nil
+		return nil, false, known, nil
 	}
-	switch {
-	case i.ctx.Err() != nil:
-		return nil, nil, fault.New(fault.IdentityUnavailable, "the configuration that would ask is no longer in force")
-	case len(i.flights) >= maxFlights:
-		return nil, nil, fault.New(fault.IdentityUnavailable, fmt.Sprintf("%d calls to the issuer are on their way already", maxFlights))
+	if len(i.flights) >= maxFlights {
+		return nil, false, nil, fault.New(fault.IdentityUnavailable, fmt.Sprintf("%d calls to the issuer are on their way already", maxFlights))
 	}
 	f = &flight{over: make(chan struct{})}
-	at := *id
-	i.flights[at] = f
-	i.done.Go(func() { i.fly(f, &at, token, now, conclude) })
-	return f, nil, nil
+	i.flights[*id] = f
+	return f, true, nil, nil
+}
+
+// launch sends a flight on its way, unless this is closed.
+func (i *Introspector) launch(f *flight, id VerdictID, token string, now time.Time, conclude func(bool, exchange.Claims) Conclusion) {
+	i.mu.Lock()
+	open := i.ctx.Err() == nil
+	if open {
+		i.done.Go(func() { i.fly(f, &id, token, now, conclude) })
+	}
+	i.mu.Unlock()
+	if !open {
+		i.end(f, &id, nil, fault.New(fault.IdentityUnavailable, "the configuration that would ask is no longer in force"))
+	}
+}
+
+// end makes known how a flight ended.
+func (i *Introspector) end(f *flight, id *VerdictID, value any, err error) {
+	f.value, f.err = value, err
+	i.mu.Lock()
+	delete(i.flights, *id)
+	i.mu.Unlock()
+	close(f.over)
 }
 
 func (i *Introspector) fly(f *flight, id *VerdictID, token string, now time.Time, conclude func(bool, exchange.Claims) Conclusion) {
 	ctx, cancel := context.WithTimeout(i.ctx, introspectTimeout)
 	defer cancel()
 	active, answer, err := i.call(ctx, token)
+	i.report(err)
 	if err != nil {
-		f.err = fault.New(fault.IdentityUnavailable, "the issuer could not be asked").Because(err)
-	} else {
-		c := conclude(active, answer)
-		f.value = c.Value
-		i.remember(id, now, &c)
+		i.end(f, id, nil, fault.New(fault.IdentityUnavailable, "the issuer could not be asked").Because(err))
+		return
 	}
-	i.mu.Lock()
-	delete(i.flights, *id)
-	began, ended := err != nil && !i.failing, err == nil && i.failing
-	if i.ctx.Err() == nil {
-		i.failing = err != nil
+	c := conclude(active, answer)
+	i.remember(id, now, &c)
+	i.end(f, id, c.Value, nil)
+}
+
+// report tells the operator of an outage, once.
+func (i *Introspector) report(err error) {
+	if i.ctx.Err() != nil {
+		return
 	}
-	i.mu.Unlock()
-	close(f.over)
-	switch { // once per outage
-	case i.ctx.Err() != nil:
-	case began:
+	was := i.failing.Swap(err != nil)
+	switch {
+	case err != nil && !was:
 		i.cfg.Log.Warn("tokens not introspected", "iss", i.cfg.Issuer, "error", err.Error())
-	case ended:
+	case err == nil && was:
 		i.cfg.Log.Info("tokens introspected again", "iss", i.cfg.Issuer)
 	}
 }

@@ -57,17 +57,16 @@ func (p *policy) ask(x *exchange.Exchange, w *pipeline.World, id keys.VerdictID,
 		x.Trail.Saw("because", "the issuer would have to be asked")
 		return nil, pipeline.CannotTell(fault.IdentityUnavailable)
 	}
-	if !p.Introspector.Pending(&id) {
-		if v := p.charge(x, w); !v.Passed() {
-			return nil, v
-		}
-	}
-	value, err := p.Introspector.Ask(x.Context(), &id, string(token), w.Now, p.conclude)
+	value, err := p.Introspector.Ask(x.Context(), &id, string(token), w.Now, func() error { return p.charge(x, w) }, p.conclude)
 	k, _ := value.(*known)
 	if err == nil && k != nil {
 		return p.admit(x, w, k, how)
 	}
 	x.Trail.Saw("issuer", p.Name)
+	if fault.Of(err) == fault.RateLimited {
+		x.Trail.Saw("limit", "20/s unknown tokens per ip")
+		return nil, pipeline.Refuse(fault.RateLimited)
+	}
 	if err != nil {
 		x.Trail.Saw("because", fault.Reason(err))
 	}
@@ -77,10 +76,7 @@ func (p *policy) ask(x *exchange.Exchange, w *pipeline.World, id keys.VerdictID,
 
 // charge counts an unknown token against the address that sent it, so that
 // guessing is neither fast nor a burden on the issuer.
-func (p *policy) charge(x *exchange.Exchange, w *pipeline.World) pipeline.Verdict {
-	if w.Counters == nil {
-		return pipeline.Refuse(fault.InternalError)
-	}
+func (p *policy) charge(x *exchange.Exchange, w *pipeline.World) error {
 	charge := p.unknown
 	a := x.Client.Unmap()
 	switch b := a.As16(); {
@@ -93,15 +89,12 @@ func (p *policy) charge(x *exchange.Exchange, w *pipeline.World) pipeline.Verdic
 	refused, err := w.Counters.Take(w.Now, []counters.Charge{charge}, state[:])
 	switch {
 	case err != nil:
-		x.Trail.Saw("because", "unknown tokens cannot be counted: "+err.Error())
-		x.RetryAfter = retryUnavailable
-		return pipeline.Refuse(fault.IdentityUnavailable)
+		return fault.New(fault.IdentityUnavailable, "unknown tokens cannot be counted").Because(err)
 	case refused >= 0:
-		x.Trail.Saw("limit", "20/s unknown tokens per ip")
 		x.RetryAfter = max(state[0].RetryIn, time.Millisecond)
-		return pipeline.Refuse(fault.RateLimited)
+		return fault.New(fault.RateLimited, "")
 	}
-	return pipeline.Pass
+	return nil
 }
 
 // admit judges what depends on the moment and on how the token was presented,
