@@ -24,6 +24,7 @@ const (
 	introspectTimeout = 2 * time.Second // of one call, discovery included
 	maxFlights        = 64              // calls at once
 	maxAnswerBytes    = 64 << 10
+	maxEndpoint       = 2 << 10          // bytes of a URL that was discovered
 	maxNegative       = 10 * time.Second // how long a bad token is remembered
 )
 
@@ -348,6 +349,8 @@ func (i *Introspector) discover(ctx context.Context) (string, error) {
 	switch {
 	case at == "":
 		return "", errors.New("the document has no introspection_endpoint; write introspection.endpoint")
+	case len(at) > maxEndpoint:
+		return "", fmt.Errorf("the document's introspection_endpoint is longer than %d bytes", maxEndpoint)
 	case secure && !strings.HasPrefix(at, "https:"):
 		return "", errors.New("the document was fetched by https and its introspection_endpoint is not https")
 	}

@@ -203,6 +203,7 @@ func TestTheEndpointIsFoundByDiscovery(t *testing.T) {
 		{"the document is another issuer's", map[string]string{discovery: doc("https://evil.example", "SELF/in"), "/in": good}, "byte for byte"},
 		{"it names none", map[string]string{discovery: `{"issuer":"SELF"}`}, "no introspection_endpoint"},
 		{"it names a text that is none", map[string]string{discovery: `{"issuer":"SELF","introspection_endpoint":["SELF/in"]}`, "/in": good}, "no introspection_endpoint"},
+		{"a very long one", map[string]string{discovery: doc("SELF", "SELF/"+strings.Repeat("x", 2<<10))}, "longer than"},
 		{"http elsewhere", map[string]string{discovery: doc("SELF", "http://idp.example/in")}, "not https"},
 		{"link-local", map[string]string{discovery: doc("SELF", "https://169.254.169.254/in")}, "never dialled"},
 		{"a redirect of the document", map[string]string{discovery: "redirect /real", "/real": doc("SELF", "SELF/in"), "/in": good}, "redirect"},
