@@ -31,7 +31,7 @@ type Config string
 // UnmarshalText takes the name.
 func (c *Config) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
-		return errors.New("names no issuer; name one of issuers:")
+		return errors.New("names no issuer; name one of those under issuers")
 	}
 	*c = Config(text)
 	return nil
