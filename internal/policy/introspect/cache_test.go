@@ -216,6 +216,7 @@ func TestFailClosed(t *testing.T) {
 		"a member that stands twice": says(200, `{"active":false,"active":true}`),
 		"an empty object":            says(200, `{}`),
 		"too large":                  says(200, strings.TrimSuffix(good, "}")+`,"pad":"`+strings.Repeat("x", 64<<10)+`"}`),
+		"too large behind its end":   says(200, good+strings.Repeat(" ", 64<<10)),
 		"our proof is refused":       says(401, `{"error":"invalid_client"}`),
 		"a good answer with 500":     says(500, good),
 		"a good answer with 201":     says(201, good),
