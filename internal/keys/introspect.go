@@ -48,7 +48,8 @@ type Introspector struct {
 	cfg           IntrospectorConfig
 	secure, plain *http.Transport
 
-	// Apart, so that what strangers make up pushes no good token out.
+	// Apart, so that what strangers make up pushes no good token out. They may
+	// choose the slots of bad ones, which costs a walk over one shard at most.
 	good, bad *Verdicts
 	vouches   *Key // dies when this is closed, and all that was said with it
 
@@ -70,16 +71,16 @@ type Introspector struct {
 // flight is one call and those who wait for it.
 type flight struct {
 	over  chan struct{} // closed when value and err are there
-	value any
+	value Remembered
 	err   error
 }
 
 // Conclusion is what follows from an issuer's answer.
 type Conclusion struct {
-	Value   any       // never changes afterwards
-	Good    bool      // the token is one to be let in; else it is forgotten after ten seconds at most
-	Expires time.Time // of the token, where it is good
-	Size    int       // about how many bytes Value holds
+	Value   Remembered // made for this answer; never changes afterwards
+	Good    bool       // the token is one to be let in; else it is forgotten after ten seconds at most
+	Expires time.Time  // of the token, where it is good
+	Size    int        // about how many bytes Value holds
 }
 
 // NewIntrospector returns an Introspector. It calls nobody until it is asked.
@@ -123,7 +124,7 @@ func (i *Introspector) Close() {
 }
 
 // Known returns what was concluded under id, nil if nothing is remembered.
-func (i *Introspector) Known(id *VerdictID, now time.Time) any {
+func (i *Introspector) Known(id *VerdictID, now time.Time) Remembered {
 	if v := i.good.Get(id, now); v != nil {
 		return v
 	}
@@ -138,7 +139,7 @@ func (i *Introspector) Known(id *VerdictID, now time.Time) any {
 // refuse it; not when the caller waits for the call of another. conclude is
 // called once for a call, by another goroutine, with the members of the
 // answer; of a token that is not active they mean nothing.
-func (i *Introspector) Ask(ctx context.Context, id *VerdictID, token string, now time.Time, begin func() error, conclude func(active bool, answer exchange.Claims) Conclusion) (any, error) {
+func (i *Introspector) Ask(ctx context.Context, id *VerdictID, token string, now time.Time, begin func() error, conclude func(active bool, answer exchange.Claims) Conclusion) (Remembered, error) {
 	for {
 		f, fresh, known, err := i.join(id, now)
 		if f == nil {
@@ -169,7 +170,7 @@ var errAbandoned = errors.New("abandoned")
 // join returns the call for id that is on its way, or a fresh one that the
 // caller has to launch or to end. It returns none if the answer came meanwhile,
 // or if there is no room.
-func (i *Introspector) join(id *VerdictID, now time.Time) (f *flight, fresh bool, known any, err error) {
+func (i *Introspector) join(id *VerdictID, now time.Time) (f *flight, fresh bool, known Remembered, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if f := i.flights[*id]; f != nil {
@@ -200,7 +201,7 @@ func (i *Introspector) launch(f *flight, id VerdictID, token string, now time.Ti
 }
 
 // end makes known how a flight ended.
-func (i *Introspector) end(f *flight, id *VerdictID, value any, err error) {
+func (i *Introspector) end(f *flight, id *VerdictID, value Remembered, err error) {
 	f.value, f.err = value, err
 	i.mu.Lock()
 	delete(i.flights, *id)

@@ -177,15 +177,23 @@ func basic(t testing.TB) *keys.ClientAuth {
 	return auth
 }
 
+// heard is an answer as it came.
+type heard struct {
+	keys.Place
+	text string
+}
+
 // ask asks in about a token and returns the answer as it came.
 func ask(t testing.TB, in *keys.Introspector, token string) (string, error) {
 	t.Helper()
 	id := keys.VerdictID{Token: [32]byte([]byte(fmt.Sprintf("%-32.32s", token)))}
 	v, err := in.Ask(context.Background(), &id, token, time.Now(), func() error { return nil }, func(active bool, answer exchange.Claims) keys.Conclusion {
-		return keys.Conclusion{Value: fmt.Sprint(active, " ", answer), Good: active, Expires: time.Now().Add(time.Hour)}
+		return keys.Conclusion{Value: &heard{text: fmt.Sprint(active, " ", answer)}, Good: active, Expires: time.Now().Add(time.Hour)}
 	})
-	text, _ := v.(string)
-	return text, err
+	if s, ok := v.(*heard); ok {
+		return s.text, err
+	}
+	return "", err
 }
 
 func TestTheEndpointIsFoundByDiscovery(t *testing.T) {

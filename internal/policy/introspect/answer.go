@@ -17,6 +17,7 @@ import (
 // from which the rest is judged for every request. It does not change, except
 // that its identity learns the consumer's name.
 type known struct {
+	keys.Place
 	refusal fault.Code // None: the token is active, of this issuer, an access token
 	because string     // of the refusal, for the operator
 	have    string     // of the refusal, where something else was wanted
