@@ -138,7 +138,9 @@ func build(t testing.TB, dir pipeline.Directory, iss *pipeline.Issuer) pipeline.
 // consumers is a directory of named consumers by "issuer/client".
 type consumers map[string]*exchange.Consumer
 
-func (c consumers) Key([32]byte) (*exchange.KeyRecord, bool) { return nil, false }
+func (c consumers) Key(exchange.KeyRef, time.Time, bool) (*exchange.KeyRecord, fault.Code) {
+	return nil, fault.KeyUnknown
+}
 func (c consumers) Client(iss, client string) (*exchange.Consumer, bool) {
 	n, ok := c[iss+"/"+client]
 	return n, ok
