@@ -206,6 +206,7 @@ func (c *checker) issuer(i *Issuer, path string) {
 	if i.ClockSkew > scalar.Duration(time.Minute) {
 		c.complain(under(path, "clockSkew"), fmt.Sprintf("%v is more than 60s", i.ClockSkew), "set the clocks right instead")
 	}
+	c.introspection(i.Introspection, under(path, "introspection"))
 }
 
 // strings sees to it that a list holds no empty and no equal values.

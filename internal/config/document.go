@@ -195,6 +195,8 @@ type Issuer struct {
 	Roles        string              `json:"roles"`    // claim path; empty: none
 	TokenType    string              `json:"tokenType" enum:"access,at+jwt,any"`
 	TokenBinding string              `json:"tokenBinding" enum:"asIssued" later:"dpop,mtls"`
+
+	Introspection *Introspection `json:"introspection"` // nil: opaque tokens are not asked about
 }
 
 func (i *Issuer) defaults() {

@@ -17,3 +17,8 @@ func CreateCheap(path string, passphrase secret.Value) (*Embedded, error) {
 func RotateCheap(path string, old, new secret.Value) (*Embedded, error) {
 	return rotateEmbedded(path, old, new, cost{Memory: 64, Time: 1, Threads: 1})
 }
+
+// Remembered returns how many tokens are remembered as good, and as bad.
+func (i *Introspector) Remembered() (good, bad int) {
+	return i.good.Counts().Entries, i.bad.Counts().Entries
+}

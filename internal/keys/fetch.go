@@ -52,7 +52,7 @@ func newSource(cfg RemoteConfig) source {
 
 // newTransport makes a transport that keeps no connection, follows no proxy
 // of the environment, and dials by the rules.
-func newTransport(pool *x509.CertPool, rules dial.Rules) http.RoundTripper {
+func newTransport(pool *x509.CertPool, rules dial.Rules) *http.Transport {
 	return &http.Transport{
 		DialContext:            rules.Context,
 		TLSClientConfig:        &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
@@ -98,27 +98,36 @@ func (s *source) discover(ctx context.Context) (string, error) {
 	if s.discovered != "" && time.Since(s.discoveredAt) < rediscover {
 		return s.discovered, nil
 	}
-	at := strings.TrimSuffix(s.issuer, "/") + discoveryPath
-	data, _, err := s.get(ctx, at)
+	doc, secure, err := s.document(ctx)
 	if err != nil {
 		return "", err
-	}
-	doc, err := exchange.ParseClaims(data)
-	if err != nil {
-		return "", fmt.Errorf("the document %w", err)
-	}
-	if issuer := text(doc, "issuer"); issuer != s.issuer {
-		return "", fmt.Errorf("the document is that of issuer %.200q, not of %q; they must be equal byte for byte", issuer, s.issuer)
 	}
 	uri := text(doc, "jwks_uri")
 	if uri == "" {
 		return "", errors.New("the document has no jwks_uri")
 	}
-	if strings.HasPrefix(at, "https:") && !strings.HasPrefix(uri, "https:") {
+	if secure && !strings.HasPrefix(uri, "https:") {
 		return "", errors.New("the document was fetched by https and its jwks_uri is not https")
 	}
 	s.discovered, s.discoveredAt = uri, time.Now()
 	return uri, nil
+}
+
+// document fetches the issuer's discovery document and sees to it that it is
+// that issuer's. secure says that it came by https.
+func (s *source) document(ctx context.Context) (doc exchange.Claims, secure bool, err error) {
+	at := strings.TrimSuffix(s.issuer, "/") + discoveryPath
+	data, _, err := s.get(ctx, at)
+	if err != nil {
+		return nil, false, err
+	}
+	if doc, err = exchange.ParseClaims(data); err != nil {
+		return nil, false, fmt.Errorf("the document %w", err)
+	}
+	if issuer := text(doc, "issuer"); issuer != s.issuer {
+		return nil, false, fmt.Errorf("the document is that of issuer %.200q, not of %q; they must be equal byte for byte", issuer, s.issuer)
+	}
+	return doc, strings.HasPrefix(at, "https:"), nil
 }
 
 // CheckURL says why keys are never fetched from a URL: it is neither https,

@@ -1,7 +1,8 @@
 // Package keys holds the keys of signatures: remote key sets that are fetched
 // and rotated at issuers, local keys that sign, and what a key has vouched for.
 // It holds those of TLS listeners, too: the CAs that vouch for clients, and
-// the keys that session tickets are sealed with.
+// the keys that session tickets are sealed with. Where an issuer has no key to
+// judge a token by it is asked, and what proves us to it is here as well.
 //
 // A key lives until its set says otherwise. Whatever was concluded with it,
 // above all the verdict on a token, is good for as long as the key is alive

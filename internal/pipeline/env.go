@@ -54,6 +54,9 @@ type Issuer struct {
 	TokenType  string         // access, at+jwt, any
 	Keys       keys.Set       // comparable: a pointer
 	Verdicts   *keys.Verdicts // what was verified before, outliving snapshots; nil: nothing is remembered
+
+	Introspector  *keys.Introspector // asks the issuer about opaque tokens; nil: it is not asked
+	IntrospectJWT bool               // it is asked about JWTs as well
 }
 
 // Kind is one line of the catalog: a policy, the place of its key in the

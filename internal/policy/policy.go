@@ -10,6 +10,7 @@ import (
 	"github.com/warder-gateway/warder/internal/policy/apikey"
 	"github.com/warder-gateway/warder/internal/policy/basic"
 	"github.com/warder-gateway/warder/internal/policy/consumers"
+	"github.com/warder-gateway/warder/internal/policy/introspect"
 	"github.com/warder-gateway/warder/internal/policy/jwt"
 	"github.com/warder-gateway/warder/internal/policy/public"
 	"github.com/warder-gateway/warder/internal/policy/ratelimit"
@@ -22,6 +23,7 @@ func Catalog() []pipeline.Kind {
 	return []pipeline.Kind{
 		pipeline.Policy("auth.none", public.New),
 		pipeline.Policy("auth.jwt", jwt.New),
+		pipeline.Policy("auth.introspect", introspect.New),
 		pipeline.Policy("auth.apiKey", apikey.New),
 		pipeline.Policy("auth.basic", basic.New),
 		pipeline.Policy("auth.scopes", scopes.New),

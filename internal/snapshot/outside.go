@@ -15,13 +15,11 @@ import (
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/http1"
-	"github.com/warder-gateway/warder/internal/keys"
-	"github.com/warder-gateway/warder/internal/pipeline"
 	"github.com/warder-gateway/warder/internal/upstream"
 )
 
 // What a document says of the world outside a request: listeners with their
-// certificates, issuers with their keys, upstreams.
+// certificates, upstreams.
 
 func (b *build) compileListeners() {
 	seen := map[string]string{}
@@ -112,42 +110,6 @@ func (b *build) pool(file string) (*x509.CertPool, []byte, error) {
 		return nil, nil, fmt.Errorf("%s holds no CA certificate", file)
 	}
 	return p, pem, nil
-}
-
-// compileIssuer makes an issuer. Its key set outlives the snapshot while all
-// that it is made from stays the same.
-func (b *build) compileIssuer(name string, i *config.Issuer) {
-	path := entry("issuers", name)
-	out := &pipeline.Issuer{
-		Name: name, URL: i.Issuer, Audience: i.Audience, ClientIDs: i.ClientIDs, Algorithms: i.Algorithms,
-		ClockSkew: i.ClockSkew.Std(), Consumer: i.Consumer, Roles: i.Roles, TokenType: i.TokenType, Verdicts: b.Verdicts,
-	}
-	b.issuers[name] = out
-	b.s.Issuers = append(b.s.Issuers, out)
-	if own := b.local.Keys[i.Issuer]; own != nil {
-		if i.JWKSURI != "" || i.JWKSFile != "" || i.CAFile != "" {
-			b.complain(path, "is the authorization server of this gateway, whose keys are at hand: jwksUri, jwksFile and caFile have no use here", "remove them")
-		}
-		out.Keys = own
-		return
-	}
-	if i.JWKSFile != "" && i.CAFile != "" {
-		b.complain(path+".caFile", "has no use beside jwksFile: nothing is fetched", "remove one of the two")
-	}
-	cfg := keys.RemoteConfig{
-		Issuer: i.Issuer, JWKSURI: i.JWKSURI, JWKSFile: string(i.JWKSFile),
-		Own: b.ownPorts(), MaxStale: b.doc.Freshness.JWKS.Std(), Log: b.Log.With("issuer", name),
-	}
-	var ca []byte
-	if i.CAFile != "" {
-		var err error
-		if cfg.CAPool, ca, err = b.pool(string(i.CAFile)); err != nil {
-			b.complain(path+".caFile", err.Error(), "")
-			return
-		}
-	}
-	key := poolKey("keys", cfg.Issuer, cfg.JWKSURI, cfg.JWKSFile, cfg.MaxStale.String(), fmt.Sprint(cfg.Own), string(ca))
-	out.Keys = borrow(&b.s.loans, key, func() *keys.Remote { return keys.NewRemote(cfg) })
 }
 
 // upstream makes a group of targets. Its connections outlive the snapshot

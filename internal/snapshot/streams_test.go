@@ -67,6 +67,7 @@ routes:
 
 		{"a token", chat, "b", &exchange.Identity{Issuer: "corp", Expires: now}, now.Add(29 * time.Second), now.Add(30 * time.Second), fault.None},
 		{"a token, its skew over", chat, "b", &exchange.Identity{Issuer: "corp", Expires: now}, now.Add(30 * time.Second), now.Add(30 * time.Second), fault.TokenExpired},
+		{"an introspected token, which has no skew", chat, "b", &exchange.Identity{Method: "introspect", Issuer: "corp", Expires: now}, now, now, fault.TokenExpired},
 		{"a token of no issuer", chat, "b", &exchange.Identity{Issuer: "okta", Expires: midnight}, now, time.Time{}, fault.TokenIssuerUnknown},
 		{"a token of an issuer that is another one now", chat, "b", &exchange.Identity{Issuer: "corp", Claims: claims, Expires: midnight}, now, time.Time{}, fault.TokenIssuerUnknown},
 		{"a token of the consumer's", chat, "b", &exchange.Identity{Issuer: "corp", Client: "app", Named: acme, Expires: midnight}, now, midnight.Add(30 * time.Second), fault.None},

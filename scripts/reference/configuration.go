@@ -19,7 +19,7 @@ import (
 const sample = `
 listeners: [{ tls: { certificates: [{ certFile: a, keyFile: b }] } }]
 health: { address: ":8902" }
-issuers: { NAME: { issuer: https://a/, audience: a } }
+issuers: { NAME: { issuer: https://a/, audience: a, introspection: { clientId: a, clientSecret: "${env:A}" } } }
 authorizationServer: { issuer: https://a/, clients: { NAME: { secret: "sha256:` + zeros + `2", audience: a } } }
 consumers: { NAME: { apiKeys: [{ hash: "sha256:` + zeros + `1" }], clients: [{ issuer: NAME, id: a }] } }
 upstreams: { NAME: { targets: [https://a], tls: {} } }
@@ -130,14 +130,27 @@ func (w *walk) visit(v reflect.Value, path string) {
 	if _, ok := typeWords[v.Type().Name()]; !ok {
 		w.missing = append(w.missing, "no words for the object "+v.Type().Name())
 	}
-	type next struct {
-		v    reflect.Value
-		path string
+	for _, n := range w.fields(s, v, path) {
+		w.visit(n.v, n.path)
 	}
-	var below []next
+}
+
+// below is an object that has a section of its own.
+type below struct {
+	v    reflect.Value
+	path string
+}
+
+// fields adds a row for every key of v, those of what it embeds among them
+// unless that has a section, and returns the objects it leads to.
+func (w *walk) fields(s *section, v reflect.Value, path string) (under []below) {
 	for f := range v.Type().Fields() {
+		if f.Anonymous && places[f.Type] == "" {
+			under = append(under, w.fields(s, v.FieldByIndex(f.Index), path)...)
+			continue
+		}
 		if f.Anonymous {
-			below = append(below, next{v.FieldByIndex(f.Index), path})
+			under = append(under, below{v.FieldByIndex(f.Index), path})
 			s.rows = append(s.rows, row{key: "…", words: "and what a route may inherit: the keys of [" + code(places[f.Type]) + "](#" + anchor(places[f.Type]) + ")."})
 			continue
 		}
@@ -154,14 +167,12 @@ func (w *walk) visit(v reflect.Value, path string) {
 		r := row{key: name, typ: w.typeOf(f), def: w.defaultOf(v.FieldByIndex(f.Index), f, key), words: words.meaning}
 		if inner, suffix := object(v.FieldByIndex(f.Index)); inner.IsValid() {
 			at := strings.TrimPrefix(path+"."+name+suffix, ".")
-			below = append(below, next{inner, at})
+			under = append(under, below{inner, at})
 			r.typ = strings.Replace(r.typ, "object", "[object](#"+anchor(cmp.Or(places[inner.Type()], at))+")", 1)
 		}
 		s.rows = append(s.rows, r)
 	}
-	for _, n := range below {
-		w.visit(n.v, n.path)
-	}
+	return under
 }
 
 // object finds the struct of a field: in a pointer, a list or a mapping.

@@ -61,17 +61,59 @@ func StartIdP(t testing.TB, port int) *IdP {
 // Token gets an access token for the client from the token endpoint.
 func (i *IdP) Token(t testing.TB, client, scope string) string {
 	t.Helper()
-	form := url.Values{"grant_type": {"client_credentials"}, "scope": {scope}}
-	req, err := http.NewRequest(http.MethodPost, i.Issuer+"/token", strings.NewReader(form.Encode()))
+	return i.access(t, client, url.Values{"scope": {scope}})
+}
+
+// Opaque gets an access token for the client that says nothing of itself: by
+// introspection it is one for the audience orders-api. A brief one lives for
+// three seconds. Who may ask is gateway:by secret, gateway-by-post and
+// gateway-by-key; see test/idp.
+func (i *IdP) Opaque(t testing.TB, client, scope string, brief bool) string {
+	t.Helper()
+	resource := "urn:orders-opaque"
+	if brief {
+		resource = "urn:orders-brief"
+	}
+	return i.access(t, client, url.Values{"scope": {scope}, "resource": {resource}})
+}
+
+// Revoke has the provider take back an opaque token of the client.
+func (i *IdP) Revoke(t testing.TB, client, token string) {
+	t.Helper()
+	i.ask(t, client, "/token/revocation", url.Values{"token": {token}}, nil)
+}
+
+// ClientKey returns the private key, in PEM, of the client gateway-by-key.
+func (i *IdP) ClientKey(t testing.TB) string {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodGet, i.control+"/client-key", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer struct{ Key string }
+	call(t, req, &answer)
+	return answer.Key
+}
+
+// ask posts a form to the provider in the client's name.
+func (i *IdP) ask(t testing.TB, client, path string, form url.Values, answer any) {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodPost, i.Issuer+path, strings.NewReader(form.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.SetBasicAuth(client, client+"-secret")
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	call(t, req, answer)
+}
+
+func (i *IdP) access(t testing.TB, client string, form url.Values) string {
+	t.Helper()
+	form.Set("grant_type", "client_credentials")
 	var answer struct {
 		AccessToken string `json:"access_token"`
 	}
-	call(t, req, &answer)
+	i.ask(t, client, "/token", form, &answer)
 	if answer.AccessToken == "" {
 		t.Fatal("the identity provider gave no access token")
 	}

@@ -10,6 +10,7 @@
 //   POST /retire     only the key that signs stays published
 //   POST /sign       {header, claims} -> {token}: anything, under the current key
 //   POST /id-token   {client, claims} -> {token}: what the provider gives a browser
+//   GET  /client-key {key}: in PEM, what the client gateway-by-key signs with
 //   GET  /stats      {jwks: how often the key set was fetched}
 
 import { createServer } from 'node:http';
@@ -19,6 +20,22 @@ import Provider from 'oidc-provider';
 
 const scopes = ['orders:read', 'orders:write', 'profile', 'email'];
 const clients = ['shop', 'batch', 'mobile', 'burst'];
+
+// Tokens for these are opaque; those for the second live for three seconds.
+const opaque = { 'urn:orders-opaque': 3600, 'urn:orders-brief': 3 };
+
+// Who may ask about tokens, and by which proof.
+const clientKey = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const gateways = [
+  { client_id: 'gateway:by secret', client_secret: 'a secret: 100% + more', token_endpoint_auth_method: 'client_secret_basic' },
+  { client_id: 'gateway-by-post', client_secret: 'post-secret', token_endpoint_auth_method: 'client_secret_post' },
+  {
+    client_id: 'gateway-by-key',
+    token_endpoint_auth_method: 'private_key_jwt',
+    token_endpoint_auth_signing_alg: 'ES256',
+    jwks: { keys: [clientKey.publicKey.export({ format: 'jwk' })] },
+  },
+].map((client) => ({ ...client, grant_types: [], response_types: [], redirect_uris: [] }));
 
 const listen = (port) => new Promise((ready, failed) => {
   const server = createServer();
@@ -47,19 +64,21 @@ function publish(next) {
       grant_types: ['client_credentials', 'authorization_code'],
       redirect_uris: ['https://client.example/callback'],
       scope: scopes.concat('openid').join(' '),
-    })),
+    })).concat(gateways),
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
+      introspection: { enabled: true, allowedPolicy: (_, client) => client.clientId.startsWith('gateway') },
+      revocation: { enabled: true },
       resourceIndicators: {
         enabled: true,
         defaultResource: () => 'urn:orders-api',
         useGrantedResource: () => true,
-        getResourceServerInfo: () => ({
+        getResourceServerInfo: (_, resource) => ({
           scope: scopes.join(' '),
           audience: 'orders-api',
-          accessTokenFormat: 'jwt',
-          accessTokenTTL: 3600,
+          accessTokenFormat: opaque[resource] ? 'opaque' : 'jwt',
+          accessTokenTTL: opaque[resource] ?? 3600,
           jwt: { sign: { alg: 'RS256' } },
         }),
       },
@@ -67,7 +86,7 @@ function publish(next) {
     cookies: { keys: ['only for tests'] },
     interactions: { url: () => '/none' },
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
-    ttl: { ClientCredentials: 3600, IdToken: 3600 },
+    ttl: { ClientCredentials: (_, token) => token.resourceServer?.accessTokenTTL ?? 3600, IdToken: 3600 },
   });
   handle = provider.callback();
 }
@@ -103,6 +122,7 @@ const commands = {
   'POST /retire': () => publish(keys.slice(0, 1)),
   'POST /sign': ({ header, claims }) => ({ token: signed(header, claims) }),
   'POST /id-token': async ({ client, claims }) => ({ token: await idToken(client, claims ?? {}) }),
+  'GET /client-key': () => ({ key: clientKey.privateKey.export({ format: 'pem', type: 'pkcs8' }) }),
   'GET /stats': () => ({ jwks: fetched }),
 };
 

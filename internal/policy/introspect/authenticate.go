@@ -1,0 +1,226 @@
+package introspect
+
+import (
+	"crypto/sha256"
+	"slices"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/counters"
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/pipeline"
+)
+
+// retryUnavailable is when a caller may come again after an outage.
+const retryUnavailable = 5 * time.Second
+
+// Authenticate implements pipeline.Authenticator.
+func (p *policy) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchange.Identity, pipeline.Verdict) {
+	value, n := x.Req.Get(exchange.HeaderAuthorization)
+	switch {
+	case n == 0:
+		return nil, pipeline.NotMine
+	case n > 1:
+		x.Trail.Saw("because", "there is more than one Authorization field")
+		return nil, pipeline.Refuse(fault.CredentialAmbiguous)
+	case w.Now.IsZero():
+		// Without a clock every token would be fresh.
+		return nil, pipeline.Refuse(fault.InternalError)
+	}
+	how, token := credential(value)
+	switch {
+	case how == other:
+		x.Trail.Saw("because", "the Authorization field is of another scheme than Bearer")
+		return nil, pipeline.NotMine
+	case how == broken:
+		x.Trail.Saw("because", "the Authorization field holds no token")
+		return nil, pipeline.Refuse(fault.CredentialMalformed)
+	case len(token) > maxToken:
+		x.Trail.Saw("because", "the token is longer than 16 KiB")
+		return nil, pipeline.Refuse(fault.CredentialMalformed)
+	case !p.IntrospectJWT && structured(token):
+		x.Trail.Saw("because", "the token is a JWT, and the issuer is asked about those only with introspection.jwt")
+		return nil, pipeline.NotMine
+	}
+	id := p.verdictID(token)
+	if k, _ := p.Introspector.Known(&id, w.Now).(*known); k != nil {
+		return p.admit(x, w, k, how)
+	}
+	return p.ask(x, w, id, token, how)
+}
+
+// ask judges a token of which nothing is known.
+func (p *policy) ask(x *exchange.Exchange, w *pipeline.World, id keys.VerdictID, token []byte, how scheme) (*exchange.Identity, pipeline.Verdict) {
+	if !w.Remote {
+		x.Trail.Saw("issuer", p.Name)
+		x.Trail.Saw("because", "the issuer would have to be asked")
+		return nil, pipeline.CannotTell(fault.IdentityUnavailable)
+	}
+	value, err := p.Introspector.Ask(x.Context(), &id, string(token), w.Now, func() error { return p.charge(x, w) }, p.conclude)
+	k, _ := value.(*known)
+	if err == nil && k != nil {
+		return p.admit(x, w, k, how)
+	}
+	x.Trail.Saw("issuer", p.Name)
+	if fault.Of(err) == fault.RateLimited {
+		x.Trail.Saw("limit", "20/s unknown tokens per ip")
+		return nil, pipeline.Refuse(fault.RateLimited)
+	}
+	if err != nil {
+		x.Trail.Saw("because", fault.Reason(err))
+	}
+	x.RetryAfter = retryUnavailable
+	return nil, pipeline.Refuse(fault.IdentityUnavailable)
+}
+
+// charge counts an unknown token against the address that sent it, so that
+// guessing is neither fast nor a burden on the issuer.
+func (p *policy) charge(x *exchange.Exchange, w *pipeline.World) error {
+	charge := p.unknown
+	a := x.Client.Unmap()
+	switch b := a.As16(); {
+	case a.Is4():
+		charge.Key = charge.Key.With('4', b[12:])
+	case a.Is6():
+		charge.Key = charge.Key.With('6', b[:8]) // a caller has all addresses that share them
+	}
+	var state [1]counters.State
+	refused, err := w.Counters.Take(w.Now, []counters.Charge{charge}, state[:])
+	switch {
+	case err != nil:
+		return fault.New(fault.IdentityUnavailable, "unknown tokens cannot be counted").Because(err)
+	case refused >= 0:
+		x.RetryAfter = max(state[0].RetryIn, time.Millisecond)
+		return fault.New(fault.RateLimited, "")
+	}
+	return nil
+}
+
+// admit judges what depends on the moment and on how the token was presented,
+// and returns the identity the token proves.
+func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, k *known, how scheme) (*exchange.Identity, pipeline.Verdict) {
+	now := w.Now.Unix()
+	id := k.identity.Load()
+	switch {
+	case k.refusal == fault.TokenIssuerUnknown:
+		x.Trail.Saw("want", p.URL)
+		x.Trail.Saw("have", k.have)
+		return nil, pipeline.Refuse(k.refusal)
+	case k.refusal != fault.None || id == nil:
+		return nil, p.refuse(x, k.refusal, k.because)
+	case now >= k.exp:
+		return nil, p.refuse(x, fault.TokenExpired, "expired "+span(now-k.exp)+" ago, and the issuer calls it active")
+	case now < k.nbf-p.skew:
+		return nil, p.refuse(x, fault.TokenNotYetValid, "valid (nbf) only "+span(k.nbf-now)+" from now")
+	case !p.meantFor(k):
+		x.Trail.Saw("want", p.want)
+		x.Trail.Saw("have", k.audienceText())
+		x.Trail.Saw("issuer", p.Name)
+		return nil, pipeline.Refuse(fault.TokenAudienceWrong)
+	}
+	if reason := k.unproved(x, how); reason != "" {
+		return nil, p.refuse(x, fault.TokenBindingFailed, reason)
+	}
+	id = p.name(k, id)
+	x.Trail.Saw("proof", id.Proof)
+	x.Trail.Saw("subject", id.Subject)
+	x.Trail.Saw("consumer", id.Consumer)
+	x.Trail.SawNumber("expiresIn", k.exp-now)
+	return id, pipeline.Pass
+}
+
+// meantFor reports whether the token was made for the API behind us. One that
+// no audience says that of has to be marked as an access token: issuers call
+// refresh tokens active, too.
+func (p *policy) meantFor(k *known) bool {
+	if !k.audOK {
+		return false
+	}
+	if len(p.ClientIDs) > 0 {
+		if !slices.Contains(p.ClientIDs, k.clientID) {
+			return false
+		}
+		if k.aud == nil || len(p.Audience) == 0 {
+			return k.marked
+		}
+	}
+	for _, a := range k.aud {
+		if slices.Contains(p.Audience, a) {
+			return true
+		}
+	}
+	return false
+}
+
+// audienceText is what the issuer says, for the operator.
+func (k *known) audienceText() string {
+	have := text(k.aud, "no aud")
+	if !k.audOK {
+		have = "an aud that is neither a string nor a list of strings"
+	}
+	if k.clientID != "" {
+		have += ", client " + k.clientID
+	}
+	if k.aud == nil && !k.marked {
+		have += ", and nothing that marks an access token (token_type)"
+	}
+	return have
+}
+
+// unproved says why whoever sent the token is not the one it was given to;
+// empty if he is.
+func (k *known) unproved(x *exchange.Exchange, how scheme) string {
+	switch {
+	case k.binding == unprovable:
+		return "the token is bound (cnf, token_type) to what cannot be checked here"
+	case how != bearer:
+		return "a token that is not bound to a DPoP key was presented by scheme DPoP"
+	case k.binding == unbound:
+		return ""
+	}
+	cert := x.ClientCert()
+	leaf := cert.Leaf()
+	switch {
+	case leaf == nil:
+		return "the token is bound to a certificate (cnf.x5t#S256), and the connection showed none that holds"
+	case sha256.Sum256(leaf.Raw) != k.thumbprint:
+		return "the token is bound to another certificate (cnf.x5t#S256) than the connection showed"
+	}
+	return ""
+}
+
+// name gives id the named consumer that claims its client now. Consumers
+// change while an answer is remembered, so it is looked up every time; the
+// identity is made anew only when the answer is another one.
+func (p *policy) name(k *known, id *exchange.Identity) *exchange.Identity {
+	var named *exchange.Consumer
+	if id.Client != "" && p.directory != nil {
+		named, _ = p.directory.Client(id.Issuer, id.Client)
+	}
+	if named == id.Named {
+		return id
+	}
+	fresh := *id
+	fresh.Named, fresh.Consumer = named, k.consumer
+	if named != nil {
+		fresh.Consumer = named.Name
+	}
+	k.identity.Store(&fresh)
+	return &fresh
+}
+
+func (p *policy) refuse(x *exchange.Exchange, code fault.Code, reason string) pipeline.Verdict {
+	x.Trail.Saw("issuer", p.Name)
+	x.Trail.Saw("because", reason)
+	return pipeline.Refuse(code)
+}
+
+// span writes a number of seconds for people.
+func span(seconds int64) string {
+	const century = 100 * 365 * 24 * 3600
+	if seconds > century {
+		return "more than a century"
+	}
+	return (time.Duration(seconds) * time.Second).String()
+}

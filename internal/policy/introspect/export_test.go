@@ -1,0 +1,18 @@
+package introspect
+
+import (
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/pipeline"
+)
+
+// Judge judges what an issuer said as if a request had just asked for it.
+func Judge(iss *pipeline.Issuer, active bool, answer exchange.Claims, x *exchange.Exchange, w *pipeline.World) (*exchange.Identity, pipeline.Verdict) {
+	asker := *iss
+	asker.Introspector = &keys.Introspector{}
+	p, err := compile(&asker)
+	if err != nil {
+		panic(err)
+	}
+	return p.admit(x, w, p.conclude(active, answer).Value.(*known), bearer)
+}
