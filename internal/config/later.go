@@ -14,7 +14,7 @@ var later = map[reflect.Type][]string{
 		"publicUrl", "clientCertHeader",
 	},
 	reflect.TypeFor[ListenerTLS](): {"acme"},
-	reflect.TypeFor[Issuer]():      {"introspection", "login", "preset", "tenant", "tenants"},
+	reflect.TypeFor[Issuer]():      {"introspection", "login"},
 	reflect.TypeFor[Consumer]():    {"certificates", "roles", "plan", "password"},
 	reflect.TypeFor[Upstream]():    {"balance", "healthCheck", "outlier", "retry", "circuitBreaker"},
 	reflect.TypeFor[Target]():      {"weight"},

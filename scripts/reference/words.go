@@ -142,7 +142,10 @@ var keyWords = map[string]words{
 	"Keys.provider":   {"Where the keys are. `embedded`: in the file `keys.kek` of the state folder.", ""},
 	"Keys.passphrase": {"A reference to the passphrase that locks that file, of at least 12 bytes.", "the file is not locked"},
 
-	"Issuer.issuer":       {"What `iss` of a token must be, byte for byte. The keys are found by its discovery document.", ""},
+	"Issuer.preset":       {"What is known of a provider speaks where you write nothing: `issuer` (from `tenant`), `algorithms`, `consumer`, `roles`, and which claims say who somebody is. See [identity providers by name](../CONFIGURATION.md#identity-providers-by-name).", "none"},
+	"Issuer.tenant":       {"Whose tokens these are, with a preset: the domain (`okta`, `auth0`), the id of the user pool (`cognito`) or of the directory (`entra-id`).", ""},
+	"Issuer.tenants":      {"With `entra-id`: several directories whose tokens are accepted; at most 256.", ""},
+	"Issuer.issuer":       {"What `iss` of a token must be, byte for byte. The keys are found by its discovery document.", "made from `tenant` by the preset, otherwise required"},
 	"Issuer.jwksUri":      {"Where the keys are, instead of discovery.", ""},
 	"Issuer.jwksFile":     {"The keys in a file, instead of discovery.", ""},
 	"Issuer.caFile":       {"CA certificates to trust when keys are fetched, PEM.", "the system's"},
@@ -151,7 +154,7 @@ var keyWords = map[string]words{
 	"Issuer.algorithms":   {"Signature algorithms that are accepted.", ""},
 	"Issuer.clockSkew":    {"How far the issuer's clock may be off; at most 60s.", ""},
 	"Issuer.consumer":     {"Claims that name the calling application; the first that is present counts.", ""},
-	"Issuer.roles":        {"Path of the claim that holds roles or groups, for the log.", "none"},
+	"Issuer.roles":        {"Paths of the claims that hold roles or groups, for the log: one, or a list.", "none, or as the preset says"},
 	"Issuer.tokenType":    {"`access`: told from ID and other tokens by all rules. `at+jwt`: by the header alone (RFC 9068). `any`: not told at all.", ""},
 	"Issuer.tokenBinding": {"A token that is bound to a key or certificate (`cnf`) is refused: no proof of possession can be checked in this build.", ""},
 

@@ -19,6 +19,9 @@ const (
 	retryStale       = 30 * time.Second
 )
 
+// mostShown bounds the issuers that a trail lists.
+const mostShown = 2 * mostIssuers
+
 // Authenticate implements pipeline.Authenticator.
 func (p *policy) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchange.Identity, pipeline.Verdict) {
 	value, n := x.Req.Get(exchange.HeaderAuthorization)
@@ -84,6 +87,9 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.Verdict
 	}
 
 	// The signature held: from here on the token is the issuer's word.
+	if reason := iss.wrongTenant(f.claims, key); reason != "" {
+		return nil, refuseFor(x, iss, fault.TokenIssuerUnknown, reason)
+	}
 	aud, audOK := audience(f.claims)
 	if reason := iss.wrongType(f, aud); reason != "" {
 		x.Trail.Saw("issuer", iss.Name)
@@ -121,7 +127,7 @@ func sizeOf(f *form) int { return 2*len(f.token) + 64*len(f.claims) + 1024 }
 func (p *policy) issuerOf(f *form) (*issuer, bool) {
 	name, ok := topString(f.claims, "iss")
 	for _, iss := range p.issuers {
-		if ok && iss.URL == name {
+		if ok && iss.Accepts(name) {
 			return iss, true
 		}
 	}
@@ -235,7 +241,10 @@ func (p *policy) algorithmRefused(x *exchange.Exchange, f *form, of []*issuer) p
 func (p *policy) issuerUnknown(x *exchange.Exchange, f *form) pipeline.Verdict {
 	var want []string
 	for _, iss := range p.issuers {
-		want = append(want, iss.URL)
+		want = append(want, iss.urls()...)
+	}
+	if len(want) > mostShown {
+		want = append(want[:mostShown], "…")
 	}
 	have, ok := topString(f.claims, "iss")
 	if !ok {

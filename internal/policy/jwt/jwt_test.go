@@ -346,7 +346,7 @@ func TestIdentity(t *testing.T) {
 	t.Parallel()
 	acme := &exchange.Consumer{Name: "acme"}
 	dir := consumers{"corp/mobile": acme, "corp/": acme, "corp/subject:alice": acme}
-	parts := build(t, dir, issuer(func(i *pipeline.Issuer) { i.Roles = "realm_access.roles" }))
+	parts := build(t, dir, issuer(func(i *pipeline.Issuer) { i.Roles = []string{"realm_access.roles"} }))
 	ignore := cmpopts.IgnoreFields(exchange.Identity{}, "Claims", "Method", "Proof", "Issuer", "Expires", "TokenID")
 	for _, c := range []struct {
 		name   string

@@ -39,6 +39,29 @@ type presents struct {
 	tokenUse string   // claim token_use
 }
 
+// wrongTenant says why a token is not of the tenant that its iss names, where
+// the issuer has tenants; empty if it is. All tenants of a provider may share
+// its keys; a key that is published for one of them signs for no other.
+func (iss *issuer) wrongTenant(c exchange.Claims, key *keys.Key) string {
+	if len(iss.Tenants) == 0 {
+		return ""
+	}
+	name, _ := topString(c, "iss")
+	tid, _ := topString(c, "tid")
+	if tid == "" || !slices.Contains(iss.Tenants, pipeline.Tenant{URL: name, ID: tid}) {
+		return "tid is not the tenant that iss names"
+	}
+	if key.Issuer == "" {
+		return ""
+	}
+	// Of v1 tokens, too, keys name the v2 issuer.
+	vouches := strings.ReplaceAll(key.Issuer, "{tenantid}", tid)
+	if !slices.Contains(iss.Tenants, pipeline.Tenant{URL: vouches, ID: tid}) {
+		return "the key is published for another issuer"
+	}
+	return ""
+}
+
 // wrongType says why a token is no access token; empty if it is one.
 func (iss *issuer) wrongType(f *form, aud []string) string {
 	if iss.TokenType == typeAny {
