@@ -107,6 +107,44 @@ func presetOf(name string) *preset {
 	return nil
 }
 
+// Recognise tells from the URL of an issuer which preset knows it, and what
+// tenant makes that very issuer; a tenant of "" means that the issuer is to be
+// written. A URL that a preset knows to be no issuer is recognised, too.
+func Recognise(issuer string) (preset, tenant string) {
+	u, err := url.Parse(issuer)
+	if err != nil || u.Host == "" {
+		return "", ""
+	}
+	host, path := u.Hostname(), u.EscapedPath()
+	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	ends := func(suffixes ...string) bool {
+		return slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(host, s) })
+	}
+	switch {
+	case ends(".okta.com", ".oktapreview.com", ".okta-emea.com"):
+		preset, tenant = "okta", host
+	case ends(".auth0.com"):
+		preset, tenant = "auth0", host
+	case strings.HasPrefix(host, "cognito-idp.") && ends(".amazonaws.com", ".amazonaws.com.cn"):
+		preset, tenant = "cognito", first
+	case host == "login.microsoftonline.com", host == "sts.windows.net":
+		preset, tenant = "entra-id", first
+	case ends(".microsoftonline.us", ".microsoftonline.cn", ".partner.microsoftonline.cn", ".ciamlogin.com"):
+		return "entra-id", ""
+	case strings.Contains(path, "/realms/"):
+		return "keycloak", ""
+	default:
+		return "", ""
+	}
+	p := presetOf(preset)
+	made, why := p.issuer(tenant)
+	same := strings.TrimSuffix(made, "/") == strings.TrimSuffix(issuer, "/") || host == "sts.windows.net"
+	if why != "" || !same || !strings.HasPrefix(issuer, "https://") {
+		tenant = ""
+	}
+	return preset, tenant
+}
+
 // ofDomain makes the issuer at path of a domain.
 func ofDomain(domain, path string) (url, why string) {
 	if !isHost(domain) || !strings.Contains(domain, ".") {

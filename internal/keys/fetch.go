@@ -79,12 +79,12 @@ func (s *source) load(ctx context.Context) (found, error) {
 			return found{}, fmt.Errorf("discovery: %w", err)
 		}
 	}
-	data, maxAge, err := s.get(ctx, uri)
+	data, header, err := s.get(ctx, uri)
 	if err != nil {
 		s.discovered = "" // it may have moved
 		return found{}, err
 	}
-	return parse(data, maxAge)
+	return parse(data, freshness(header))
 }
 
 func parse(data []byte, maxAge time.Duration) (found, error) {
@@ -98,8 +98,7 @@ func (s *source) discover(ctx context.Context) (string, error) {
 	if s.discovered != "" && time.Since(s.discoveredAt) < rediscover {
 		return s.discovered, nil
 	}
-	at := strings.TrimSuffix(s.issuer, "/") + discoveryPath
-	data, _, err := s.get(ctx, at)
+	data, _, err := s.get(ctx, s.document())
 	if err != nil {
 		return "", err
 	}
@@ -110,14 +109,26 @@ func (s *source) discover(ctx context.Context) (string, error) {
 	if issuer := text(doc, "issuer"); issuer != s.issuer {
 		return "", fmt.Errorf("the document is that of issuer %.200q, not of %q; they must be equal byte for byte", issuer, s.issuer)
 	}
-	uri := text(doc, "jwks_uri")
-	if uri == "" {
-		return "", errors.New("the document has no jwks_uri")
-	}
-	if strings.HasPrefix(at, "https:") && !strings.HasPrefix(uri, "https:") {
-		return "", errors.New("the document was fetched by https and its jwks_uri is not https")
+	uri, err := s.jwksURI(doc)
+	if err != nil {
+		return "", err
 	}
 	s.discovered, s.discoveredAt = uri, time.Now()
+	return uri, nil
+}
+
+// document returns where the issuer's discovery document is.
+func (s *source) document() string { return strings.TrimSuffix(s.issuer, "/") + discoveryPath }
+
+// jwksURI takes it from the issuer's own discovery document.
+func (s *source) jwksURI(doc exchange.Claims) (string, error) {
+	uri := text(doc, "jwks_uri")
+	switch {
+	case uri == "":
+		return "", errors.New("the document has no jwks_uri")
+	case strings.HasPrefix(s.issuer, "https:") && !strings.HasPrefix(uri, "https:"):
+		return "", errors.New("the document was fetched by https and its jwks_uri is not https")
+	}
 	return uri, nil
 }
 
@@ -145,12 +156,11 @@ func checkURL(raw string) (plain bool, err error) {
 	return false, fmt.Errorf("%.200q is not https; http is for 127.0.0.1, [::1] and localhost only", raw)
 }
 
-// get fetches one document of at most 1 MiB. maxAge is how long its sender
-// calls it fresh.
-func (s *source) get(ctx context.Context, at string) (data []byte, maxAge time.Duration, err error) {
+// get fetches one document of at most 1 MiB, and the head it came with.
+func (s *source) get(ctx context.Context, at string) (data []byte, header http.Header, err error) {
 	plain, err := checkURL(at)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	client := http.Client{
 		Transport:     s.secure,
@@ -162,25 +172,25 @@ func (s *source) get(ctx context.Context, at string) (data []byte, maxAge time.D
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	req.Header.Set("Accept", "application/json, application/jwk-set+json")
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
-		return nil, 0, fmt.Errorf("%s answers with a redirect, which is not followed", at)
+		return nil, nil, fmt.Errorf("%s answers with a redirect, which is not followed", at)
 	case resp.StatusCode != http.StatusOK:
-		return nil, 0, fmt.Errorf("%s answers with status %d", at, resp.StatusCode)
+		return nil, nil, fmt.Errorf("%s answers with status %d", at, resp.StatusCode)
 	}
 	data, err = readBounded(resp.Body)
 	if err != nil {
-		return nil, 0, fmt.Errorf("%s: %w", at, err)
+		return nil, nil, fmt.Errorf("%s: %w", at, err)
 	}
-	return data, freshness(resp.Header), nil
+	return data, resp.Header, nil
 }
 
 // freshness returns the max-age of a response (RFC 9111 section 5.2.2.1), the
