@@ -316,6 +316,17 @@ func TestAKeyOfOneTenantSignsForNoOther(t *testing.T) {
 	}
 }
 
+// A tenant without an id is nobody's.
+func TestATokenWithoutATenantIsOfNone(t *testing.T) {
+	t.Parallel()
+	parts := build(t, nil, issuer(func(i *pipeline.Issuer) { i.Tenants = []pipeline.Tenant{{URL: corpURL}} }))
+	for _, token := range []string{sign(t, access()), sign(t, access(claims{"tid": ""}))} {
+		if _, code := judge(t, parts, "Bearer "+token); code != fault.TokenIssuerUnknown {
+			t.Error(code)
+		}
+	}
+}
+
 // Under a preset, sub stands for the subject only where it is the client
 // itself: whose name it is otherwise cannot be known.
 func TestSubStandsForNobodyElse(t *testing.T) {

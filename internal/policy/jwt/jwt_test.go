@@ -56,6 +56,7 @@ func TestOneAuthorizationFieldWithABearerToken(t *testing.T) {
 		{"no field", nil, fault.CredentialMissing},
 		{"an empty field", []string{""}, fault.CredentialMissing},
 		{"another scheme", []string{"Basic dTpw"}, fault.CredentialMissing},
+		{"another scheme of four letters", []string{"Hoba " + good}, fault.CredentialMissing},
 		{"a scheme that begins like ours", []string{"BearerX " + good}, fault.CredentialMissing},
 		{"two fields", []string{"Bearer " + good, "Bearer " + good}, fault.CredentialAmbiguous},
 		{"two fields of two schemes", []string{"Bearer " + good, "Basic dTpw"}, fault.CredentialAmbiguous},
@@ -76,6 +77,26 @@ func TestOneAuthorizationFieldWithABearerToken(t *testing.T) {
 				t.Errorf("%v, want %v", code, c.want)
 			}
 		})
+	}
+}
+
+// The operator reads which rule it was, also where others would have refused
+// after it.
+func TestTheTrailSaysWhatIsWrongWithTheForm(t *testing.T) {
+	t.Parallel()
+	parts := build(t, nil, issuer())
+	good := sign(t, access())
+	for field, want := range map[string]string{
+		"Bearer":           "the Authorization field holds no token",
+		"Bearer ":          "the Authorization field holds no token",
+		"Bearer\t" + good:  "the Authorization field holds no token",
+		"Bearer garbage":   "the token does not have three parts",
+		"Bearer a.b.c.d.e": "the token does not have three parts",
+	} {
+		x := request(field)
+		if _, v := parts.Authenticate.Authenticate(x, world); v.Code() != fault.CredentialMalformed || operand(x, "because") != want {
+			t.Errorf("%q: %v %q", field, v.Code(), operand(x, "because"))
+		}
 	}
 }
 

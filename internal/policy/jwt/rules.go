@@ -69,7 +69,7 @@ func (iss *issuer) wrongType(f *form, aud []string) string {
 	}
 	typ := strings.TrimPrefix(strings.ToLower(f.typ), "application/")
 	switch {
-	case typ == typeHeader && f.typed:
+	case typ == typeHeader:
 		if iss.TokenType == typeHeader {
 			return ""
 		}
