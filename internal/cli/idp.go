@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -90,7 +91,7 @@ func (c *idpCheckCmd) readToken(e *env) (string, error) {
 
 // printIdP writes a report for people.
 func printIdP(w io.Writer, r *app.IdPReport) {
-	fmt.Fprintln(w, r.Issuer)
+	fmt.Fprintln(w, plain(r.Issuer))
 	for _, s := range r.Steps {
 		printStep(w, s)
 	}
@@ -101,10 +102,10 @@ func printIdP(w io.Writer, r *app.IdPReport) {
 		}
 		fmt.Fprintf(w, "  %-4s  %-9s  %s\n", word, "token", what)
 		for _, f := range t.Facts {
-			fmt.Fprintf(w, "        %-9s  %s %v\n", "", f.Name, f.Value)
+			fmt.Fprintf(w, "        %-9s  %s %s\n", "", f.Name, plain(f.Value))
 		}
 		if t.Mend != "" {
-			fmt.Fprintf(w, "        %-9s  mend: %s\n", "", t.Mend)
+			fmt.Fprintf(w, "        %-9s  mend: %s\n", "", plain(t.Mend))
 		}
 	}
 	if r.Config != "" {
@@ -115,11 +116,21 @@ func printIdP(w io.Writer, r *app.IdPReport) {
 func printStep(w io.Writer, s keys.ProbeStep) {
 	word := map[keys.Outcome]string{keys.StepOK: "ok", keys.StepNote: "note", keys.StepNo: "NO"}[s.Outcome]
 	if s.Want == "" {
-		fmt.Fprintf(w, "  %-4s  %-9s  %s\n", word, s.Name, s.Saw)
+		fmt.Fprintf(w, "  %-4s  %-9s  %s\n", word, s.Name, plain(s.Saw))
 	} else {
-		fmt.Fprintf(w, "  %-4s  %-9s  want %s\n        %-9s  saw  %s\n", word, s.Name, s.Want, "", s.Saw)
+		fmt.Fprintf(w, "  %-4s  %-9s  want %s\n        %-9s  saw  %s\n", word, s.Name, plain(s.Want), "", plain(s.Saw))
 	}
 	if s.Mend != "" {
-		fmt.Fprintf(w, "        %-9s  mend: %s\n", "", s.Mend)
+		fmt.Fprintf(w, "        %-9s  mend: %s\n", "", plain(s.Mend))
 	}
+}
+
+// plain takes what a terminal would obey out of a text that strangers chose.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !strconv.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
 }

@@ -102,6 +102,7 @@ func TestIdPCheckJudgesAToken(t *testing.T) {
 		"another audience":               {map[string]any{"aud": "x"}, []string{"corp", "-c", file}, "token_audience_wrong", "audience orders-api"},
 		"another audience, by URL":       {map[string]any{"aud": "x"}, []string{f.url, "--audience", "orders-api"}, "token_audience_wrong", "want"},
 		"an ID token":                    {map[string]any{"nonce": "n"}, []string{"corp", "-c", file}, "token_type_wrong", "nonce"},
+		"what a terminal would obey":     {map[string]any{"aud": "\x1b[31m\u202e\n"}, []string{"corp", "-c", file}, "token_audience_wrong", "corp"},
 		"expired":                        {map[string]any{"exp": 1}, []string{"corp", "-c", file}, "token_expired", "expired"},
 		"of another issuer":              {map[string]any{"iss": "https://evil.example/"}, []string{"corp", "-c", file}, "token_issuer_unknown", "evil"},
 		"no JSON object is in its place": {map[string]any{"exp": "x"}, []string{"corp", "-c", file}, "credential_malformed", "exp"},
@@ -117,7 +118,7 @@ func TestIdPCheckJudgesAToken(t *testing.T) {
 		if !strings.Contains(out, c.says) || strings.Contains(report.Token.Mend, "{") {
 			t.Errorf("%s: no %q in\n%s", name, c.says, out)
 		}
-		if code, out, _ := run(f.token(t, c.change), append([]string{"idp", "check", "--token", "-"}, c.args...)...); code != map[bool]int{true: 0, false: 1}[c.code == ""] || !strings.Contains(out, c.code) {
+		if code, out, _ := run(f.token(t, c.change), append([]string{"idp", "check", "--token", "-"}, c.args...)...); code != map[bool]int{true: 0, false: 1}[c.code == ""] || !strings.Contains(out, c.code) || strings.ContainsAny(out, "\x1b\u202e") {
 			t.Errorf("%s, as text: exit %d\n%s", name, code, out)
 		}
 	}

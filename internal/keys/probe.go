@@ -123,7 +123,7 @@ func (p *Probe) discovery(ctx context.Context, s *source, skew time.Duration) (u
 	if p.Issuer != s.issuer {
 		mend := "write the issuer as its document does, if that is the one you mean"
 		if strings.TrimSuffix(p.Issuer, "/") == strings.TrimSuffix(s.issuer, "/") {
-			mend = "a slash at the end counts: write " + p.Issuer
+			mend = "a slash at the end counts: write " + shown(p.Issuer)
 		}
 		return "", p.no("issuer", s.issuer, shown(p.Issuer), mend)
 	}
@@ -166,13 +166,13 @@ func (p *Probe) fetch(ctx context.Context, s *source, what, at string) (data []b
 		return nil, nil, false
 	}
 	if err != nil {
-		mend := "ask for the document with curl -v " + at
+		mend := "ask for the document with curl -v " + shown(at)
 		if what == "discovery" {
 			mend = "is this the URL of the issuer? where there is no discovery, name the keys with jwksUri"
 		}
-		return nil, nil, p.no(what, "status 200 and at most 1 MiB from "+at, err.Error(), mend)
+		return nil, nil, p.no(what, "status 200 and at most 1 MiB from "+shown(at), shown(err.Error()), mend)
 	}
-	p.ok(what, fmt.Sprintf("%s, %d bytes", at, len(data)))
+	p.ok(what, fmt.Sprintf("%s, %d bytes", shown(at), len(data)))
 	return data, header, true
 }
 
@@ -276,7 +276,7 @@ func (p *Probe) untrusted(w *way) bool {
 		invalid  x509.CertificateInvalidError
 		record   tls.RecordHeaderError
 	)
-	want, saw, mend := "a certificate of "+w.host+" that this machine trusts", w.handshake.Error(), "try it with openssl s_client -connect "+w.host
+	want, saw, mend := "a certificate of "+w.host+" that this machine trusts", shown(w.handshake.Error()), "try it with openssl s_client -connect "+w.host
 	switch err := w.handshake; {
 	case errors.As(err, &hostname):
 		saw = "a certificate for " + names(hostname.Certificate)
@@ -380,15 +380,8 @@ func (k *Key) describe() string {
 	return name + ", " + kind
 }
 
-// shown makes a stranger's text safe to print: no control characters, and not
-// too long.
+// shown cuts a stranger's text. Who prints it sees to what a terminal obeys.
 func shown(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
-			return '?'
-		}
-		return r
-	}, s)
 	if s == "" {
 		return `""`
 	}

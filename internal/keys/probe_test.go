@@ -224,15 +224,13 @@ func TestAProbeOfKeysThatAreNamed(t *testing.T) {
 	}
 }
 
-// What a stranger chose is shown without what a terminal would obey.
-func TestAProbePrintsNoControlCharacters(t *testing.T) {
+// What a stranger chose is cut before it is shown.
+func TestAProbeCutsLongTexts(t *testing.T) {
 	t.Parallel()
-	url := probed{issuer: "\x1b[31m\u202eevil\n"}.serve(t, nil)
+	url := probed{issuer: strings.Repeat("x", 5000)}.serve(t, nil)
 	p := keys.Ask(context.Background(), keys.RemoteConfig{Issuer: url}, usual, 30*time.Second)
-	for _, s := range p.Steps {
-		if strings.ContainsAny(s.Saw+s.Mend, "\x1b\n\u202e") {
-			t.Errorf("%q", s)
-		}
+	if s := last(p); s.Name != "issuer" || len(s.Saw) > 1000 {
+		t.Errorf("%+v", s)
 	}
 }
 

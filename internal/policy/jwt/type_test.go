@@ -73,6 +73,7 @@ func TestTokenType(t *testing.T) {
 	t.Run("at+jwt", func(t *testing.T) {
 		runTokens(t, build(t, nil, issuer(func(i *pipeline.Issuer) { i.TokenType = "at+jwt" })), []tokenCase{
 			{"the header says it", sign(t, bare(nil), at), fault.None},
+			{"it is enough, whatever the payload is like", sign(t, bare(claims{"nonce": "x", "at_hash": "x", "typ": "ID"}), at), fault.None},
 			{"with its media type", sign(t, bare(nil), claims{"typ": "application/at+jwt"}), fault.None},
 			{"JWT", sign(t, access()), fault.TokenTypeWrong},
 			{"none", sign(t, access(), claims{"typ": gone}), fault.TokenTypeWrong},
