@@ -1,19 +1,20 @@
-// Command mutate takes one check after the other out of some Go files and
-// demands that a test goes red each time. What survives is printed: a rule
-// that no test proves.
+// Command mutate takes one check after the other out of a package and demands
+// that a test of that package goes red each time. What survives is printed: a
+// rule that no test proves.
 //
-//	go run ./scripts/mutate FILE.go… -- PACKAGE…   (tests among the files are passed over)
+//	go run ./scripts/mutate FOLDER…
 //
 // A check is the condition of an if, a case of a switch without a tag, or one
-// part of a condition with || or &&. Taken out, it never refuses: it is as if
-// it were not there. The tree is not touched: the altered file is laid over it.
-// A line that ends in a comment with the word "unprovable" is passed over: it
-// says there why no test could see it.
+// part of a condition with || or &&. Taken out, it is as if it were not there.
+// The tree is not touched: altered files are laid over it, in which each check
+// can be switched off by number, so that a package is compiled once.
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -22,6 +23,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -30,34 +32,36 @@ import (
 // for ever, and that is red, too.
 const patience = 2 * time.Minute
 
+// variable of the environment that says which check is off.
+const variable = "MUTATE_OFF"
+
 func main() {
-	cut := slices.Index(os.Args, "--")
-	if cut < 2 || cut == len(os.Args)-1 {
-		fmt.Fprintln(os.Stderr, "usage: mutate FILE.go… -- PACKAGE…")
+	if len(os.Args) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: mutate FOLDER…")
 		os.Exit(2)
 	}
 	survived, total := 0, 0
-	for _, file := range os.Args[1:cut] {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
+	for _, dir := range os.Args[1:] {
+		p, err := instrument(dir)
+		if err == nil {
+			err = p.build()
 		}
-		all, err := mutants(file)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		for _, m := range all {
+		if out, red := p.red(-1); red {
+			fmt.Fprintf(os.Stderr, "the tests are red with every check in its place:\n%s", out)
+			os.Exit(1)
+		}
+		for n, c := range p.checks {
 			total++
-			red, err := m.killed(os.Args[cut+1:])
-			switch {
-			case err != nil:
-				fmt.Fprintf(os.Stderr, "%s: %v\n", m, err)
-				os.Exit(1)
-			case !red:
+			if _, red := p.red(n); !red {
 				survived++
-				fmt.Println(m)
+				fmt.Println(c)
 			}
 		}
+		os.RemoveAll(p.scratch)
 	}
 	fmt.Printf("%d checks taken out, %d not missed\n", total, survived)
 	if survived > 0 {
@@ -65,37 +69,77 @@ func main() {
 	}
 }
 
-// mutant is a file with one check taken out.
-type mutant struct {
-	file string
-	line int
-	was  string
-	text []byte
+// program is a package whose checks can be switched off.
+type program struct {
+	dir, scratch string
+	overlay      map[string]string // path in the tree -> what is laid over it
+	checks       []string          // for people, by number
 }
 
-func (m mutant) String() string { return fmt.Sprintf("%s:%d: nobody misses %s", m.file, m.line, m.was) }
-
-// mutants returns the file with each of its checks taken out in turn.
-func mutants(file string) ([]mutant, error) {
-	src, err := os.ReadFile(file)
+// instrument writes the altered files of the package in dir.
+func instrument(dir string) (*program, error) {
+	whole, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
+	}
+	scratch, err := os.MkdirTemp("", "mutate-")
+	if err != nil {
+		return nil, err
+	}
+	p := &program{dir: whole, scratch: scratch, overlay: map[string]string{}}
+	files, err := filepath.Glob(filepath.Join(whole, "*.go"))
+	if err != nil {
+		return nil, err
+	}
+	name := ""
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		if name, err = p.file(file); err != nil {
+			return nil, err
+		}
+	}
+	return p, p.lay(filepath.Join(whole, "mutate_off.go"), fmt.Appendf(nil, `package %s
+
+import "os"
+
+var mutateNumber = os.Getenv(%q)
+
+func mutateOff(n string) bool { return n == mutateNumber }
+`, name, variable))
+}
+
+// lay lays text over path in the tree.
+func (p *program) lay(path string, text []byte) error {
+	altered := filepath.Join(p.scratch, filepath.Base(path))
+	p.overlay[path] = altered
+	return os.WriteFile(altered, text, 0o600)
+}
+
+// edit is text to be put in at an offset.
+type edit struct {
+	at   int
+	text string
+}
+
+// file makes every check of one file one that can be switched off. It returns
+// the name of the package.
+func (p *program) file(path string) (name string, err error) {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
 	}
 	set := token.NewFileSet()
-	tree, err := parser.ParseFile(set, file, src, parser.SkipObjectResolution)
+	tree, err := parser.ParseFile(set, path, src, parser.SkipObjectResolution)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	lines := strings.Split(string(src), "\n")
-	var all []mutant
-	replace := func(e ast.Expr, format string) {
+	var edits []edit
+	wrap := func(e ast.Expr, format string) {
 		from, to := set.Position(e.Pos()), set.Position(e.End())
-		if strings.Contains(lines[from.Line-1], "unprovable") {
-			return
-		}
-		was := string(src[from.Offset:to.Offset])
-		text := slices.Concat(src[:from.Offset], fmt.Appendf(nil, format, was), src[to.Offset:])
-		all = append(all, mutant{file, from.Line, was, text})
+		edits = append(edits, edit{from.Offset, fmt.Sprintf(format, strconv.Itoa(len(p.checks)))}, edit{to.Offset, "))"})
+		p.checks = append(p.checks, fmt.Sprintf("%s:%d: nobody misses %s", filepath.Base(path), from.Line, src[from.Offset:to.Offset]))
 	}
 	var check func(e ast.Expr)
 	check = func(e ast.Expr) {
@@ -105,11 +149,10 @@ func mutants(file string) ([]mutant, error) {
 			check(b.X)
 			check(b.Y)
 		case ok && b.Op == token.LAND:
-			// Without one part of it, more is refused, or less; either is seen.
-			replace(b.X, "(true || (%s))")
-			replace(b.Y, "(true || (%s))")
+			wrap(b.X, "(mutateOff(%q) || (")
+			wrap(b.Y, "(mutateOff(%q) || (")
 		default:
-			replace(e, "(false && (%s))")
+			wrap(e, "(!mutateOff(%q) && (")
 		}
 	}
 	ast.Inspect(tree, func(n ast.Node) bool {
@@ -128,38 +171,48 @@ func mutants(file string) ([]mutant, error) {
 		}
 		return true
 	})
-	return all, nil
+	slices.SortStableFunc(edits, func(a, b edit) int { return cmp.Compare(a.at, b.at) })
+	var text []byte
+	done := 0
+	for _, e := range edits {
+		text = append(append(text, src[done:e.at]...), e.text...)
+		done = e.at
+	}
+	return tree.Name.Name, p.lay(path, append(text, src[done:]...))
 }
 
-// killed reports whether a test goes red. Code that no longer compiles is an
-// error: nothing was proved.
-func (m mutant) killed(packages []string) (bool, error) {
-	dir, err := os.MkdirTemp("", "mutate-")
+// build compiles the package's tests.
+func (p *program) build() error {
+	table, err := json.Marshal(map[string]map[string]string{"Replace": p.overlay})
 	if err != nil {
-		return false, err
+		return err
 	}
-	defer os.RemoveAll(dir)
-	altered, overlay := filepath.Join(dir, "altered.go"), filepath.Join(dir, "overlay.json")
-	whole, err := filepath.Abs(m.file)
-	if err != nil {
-		return false, err
-	}
-	table, err := json.Marshal(map[string]map[string]string{"Replace": {whole: altered}})
-	if err != nil {
-		return false, err
-	}
-	if err := os.WriteFile(altered, m.text, 0o600); err != nil {
-		return false, err
-	}
+	overlay := filepath.Join(p.scratch, "overlay.json")
 	if err := os.WriteFile(overlay, table, 0o600); err != nil {
-		return false, err
+		return err
 	}
+	cmd := exec.Command("go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", p.binary(), ".")
+	cmd.Dir = p.dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
+}
+
+func (p *program) binary() string { return filepath.Join(p.scratch, "tests") }
+
+// red runs the tests with one check off, -1 for none.
+func (p *program) red(n int) (out []byte, red bool) {
 	ctx, stop := context.WithTimeout(context.Background(), patience)
 	defer stop()
-	args := append([]string{"test", "-vet=off", "-failfast", "-count=1", "-timeout", "60s", "-overlay", overlay}, packages...)
-	out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
-	if strings.Contains(string(out), "[build failed]") {
-		return false, fmt.Errorf("it does not compile:\n%s", out)
+	cmd := exec.CommandContext(ctx, p.binary(), "-test.failfast", "-test.timeout", patience.String())
+	cmd.Dir = p.dir
+	cmd.Env = append(os.Environ(), variable+"="+strconv.Itoa(n))
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
-	return err != nil, nil
+	return out, err != nil
 }

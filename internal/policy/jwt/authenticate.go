@@ -19,9 +19,6 @@ const (
 	retryStale       = 30 * time.Second
 )
 
-// mostShown bounds the issuers that a trail lists.
-const mostShown = 2 * mostIssuers
-
 // Authenticate implements pipeline.Authenticator.
 func (p *policy) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchange.Identity, pipeline.Verdict) {
 	value, n := x.Req.Get(exchange.HeaderAuthorization)
@@ -241,10 +238,7 @@ func (p *policy) algorithmRefused(x *exchange.Exchange, f *form, of []*issuer) p
 func (p *policy) issuerUnknown(x *exchange.Exchange, f *form) pipeline.Verdict {
 	var want []string
 	for _, iss := range p.issuers {
-		want = append(want, iss.urls()...)
-	}
-	if len(want) > mostShown {
-		want = append(want[:mostShown], "…")
+		want = append(want, iss.URL)
 	}
 	have, ok := topString(f.claims, "iss")
 	if !ok {

@@ -327,6 +327,18 @@ func TestATokenWithoutATenantIsOfNone(t *testing.T) {
 	}
 }
 
+// An iss that is missing or no text is that of no tenant either.
+func TestATokenWithoutAnIssuerIsOfNone(t *testing.T) {
+	t.Parallel()
+	parts := build(t, nil, issuer(func(i *pipeline.Issuer) { i.Tenants = []pipeline.Tenant{{ID: "x"}} }))
+	for _, iss := range []any{gone, nil, 7, []string{""}} {
+		x := request("Bearer " + sign(t, access(claims{"iss": iss, "tid": "x"})))
+		if _, v := parts.Authenticate.Authenticate(x, world); v.Code() != fault.TokenIssuerUnknown || operand(x, "have") != "(no iss)" || operand(x, "want") != corpURL {
+			t.Error(iss, v.Code(), operand(x, "have"), operand(x, "want"))
+		}
+	}
+}
+
 // Under a preset, sub stands for the subject only where it is the client
 // itself: whose name it is otherwise cannot be known.
 func TestSubStandsForNobodyElse(t *testing.T) {

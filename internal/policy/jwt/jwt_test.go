@@ -105,6 +105,36 @@ func TestTheTrailSaysWhatIsWrongWithTheForm(t *testing.T) {
 	}
 }
 
+func TestTheTrailSaysWhatIsWrongWithTheScheme(t *testing.T) {
+	t.Parallel()
+	parts := build(t, nil, issuer())
+	bound := sign(t, access(claims{"cnf": claims{"jkt": "x"}}))
+	for field, want := range map[string]string{
+		"Basic dTpw":                "the Authorization field is of another scheme than Bearer",
+		"Bearer " + bound:           "the token is bound (cnf) and no proof of possession can be checked",
+		"DPoP " + bound:             "the token is bound (cnf) and no proof of possession can be checked",
+		"DPoP " + sign(t, access()): "a token that is not bound was presented by scheme DPoP",
+	} {
+		x := request(field)
+		if parts.Authenticate.Authenticate(x, world); operand(x, "because") != want {
+			t.Errorf("%q: %q", field, operand(x, "because"))
+		}
+	}
+	x := request()
+	if _, v := parts.Authenticate.Authenticate(x, world); v != pipeline.NotMine || operand(x, "because") != "" {
+		t.Errorf("no field: %v %q", v, operand(x, "because"))
+	}
+}
+
+// Where nothing may be fetched, a key at hand is enough.
+func TestAKeyAtHandNeedsNoFetch(t *testing.T) {
+	t.Parallel()
+	x := request("Bearer " + sign(t, access()))
+	if _, v := build(t, nil, issuer()).Authenticate.Authenticate(x, &pipeline.World{Now: now}); !v.Passed() {
+		t.Error(v.Code())
+	}
+}
+
 // The tokens that people try first.
 func TestTokensThatMustNotPass(t *testing.T) {
 	t.Parallel()
