@@ -80,8 +80,8 @@ func says(c exchange.Claims, name string) (text, reason string) {
 	if !has(c, name) {
 		return "", ""
 	}
-	text, ok := topString(c, name)
-	if !ok || text == "" {
+	text, _ = topString(c, name)
+	if text == "" {
 		return "", name + " is not a string that says something"
 	}
 	return text, ""
@@ -121,9 +121,9 @@ func (iss *issuer) clientOf(c exchange.Claims) (client, reason string) {
 		if !ok {
 			continue
 		}
-		client, ok := raw.Text()
+		client, _ := raw.Text()
 		switch {
-		case !ok || client == "":
+		case client == "":
 			return "", name + " is not a string that says something"
 		case strings.HasPrefix(client, subjectMark):
 			return "", name + " reads like a subject, which no client may"

@@ -316,6 +316,22 @@ func TestAKeyOfOneTenantSignsForNoOther(t *testing.T) {
 	}
 }
 
+// A claim that says who somebody is, or which token this is, and is not of its
+// type is never passed over.
+func TestClaimsOfIdentityThatAreNotOfTheirType(t *testing.T) {
+	t.Parallel()
+	okta := issuer(fromYAML(t, `{ preset: okta, tenant: acme.okta.com, audience: a }`))
+	parts := build(t, nil, okta)
+	base := life(claims{"iss": okta.URL, "aud": "a", "cid": "c1", "scp": []string{"x"}, "uid": "u1", "sub": "alice", "jti": "j"})
+	for _, name := range []string{"jti", "sub", "uid", "cid"} {
+		for _, value := range []any{7, "", nil, []string{"u1"}} {
+			if _, code := judge(t, parts, "Bearer "+sign(t, with(base, claims{name: value}))); code != fault.CredentialMalformed {
+				t.Errorf("%s %v: %v", name, value, code)
+			}
+		}
+	}
+}
+
 // A tenant without an id is nobody's.
 func TestATokenWithoutATenantIsOfNone(t *testing.T) {
 	t.Parallel()

@@ -87,16 +87,17 @@ func TestTheTrailSaysWhatIsWrongWithTheForm(t *testing.T) {
 	parts := build(t, nil, issuer())
 	good := sign(t, access())
 	for field, want := range map[string]string{
-		"Bearer":            "the Authorization field holds no token",
-		"Bearer ":           "the Authorization field holds no token",
-		"Bearer\t" + good:   "the Authorization field holds no token",
-		"Bearer garbage":    "the token does not have three parts",
-		"Bearer a.b.c.d.e":  "the token does not have three parts",
-		"Bearer W10.e30.AA": "the token's header is not a JSON object",
-		"Bearer e30.W10.AA": "the token's header has no alg",
-		"Bearer !!.e30.AA":  "the token's header is not base64url",
-		"Bearer e30.!!.AA":  "the token's payload is not base64url",
-		"Bearer e30.e30.!":  "the token's signature is not base64url",
+		"Bearer":              "the Authorization field holds no token",
+		"Bearer ":             "the Authorization field holds no token",
+		"Bearer\t" + good:     "the Authorization field holds no token",
+		"Bearer garbage":      "the token does not have three parts",
+		"Bearer a.b.c.d.e":    "the token does not have three parts",
+		"Bearer e3\n0.e30.AA": "the token's header is not base64url",
+		"Bearer W10.e30.AA":   "the token's header is not a JSON object",
+		"Bearer e30.W10.AA":   "the token's header has no alg",
+		"Bearer !!.e30.AA":    "the token's header is not base64url",
+		"Bearer e30.!!.AA":    "the token's payload is not base64url",
+		"Bearer e30.e30.!":    "the token's signature is not base64url",
 	} {
 		x := request(field)
 		if _, v := parts.Authenticate.Authenticate(x, world); v.Code() != fault.CredentialMalformed || operand(x, "because") != want {
