@@ -332,6 +332,16 @@ func TestClaimsOfIdentityThatAreNotOfTheirType(t *testing.T) {
 	}
 }
 
+// A list that is null is not there.
+func TestScopesAndRolesThatAreNull(t *testing.T) {
+	t.Parallel()
+	parts := build(t, nil, issuer(func(i *pipeline.Issuer) { i.Roles = []string{"roles"} }))
+	id, code := judge(t, parts, "Bearer "+sign(t, access(claims{"scope": nil, "roles": nil})))
+	if code != fault.None || len(id.Scopes)+len(id.Roles) != 0 {
+		t.Errorf("%v %+v", code, id)
+	}
+}
+
 // A tenant without an id is nobody's.
 func TestATokenWithoutATenantIsOfNone(t *testing.T) {
 	t.Parallel()
@@ -368,6 +378,7 @@ func TestSubStandsForNobodyElse(t *testing.T) {
 	}{
 		"both":                  {claims{}, "u1"},
 		"sub is somebody":       {claims{"uid": gone}, ""},
+		"sub is the client's":   {claims{"sub": "c1"}, "u1"},
 		"sub is the client":     {claims{"uid": gone, "sub": "c1"}, "c1"},
 		"no client, and no uid": {claims{"uid": gone, "cid": gone}, ""},
 	} {
