@@ -165,11 +165,8 @@ func audience(c exchange.Claims) (aud []string, ok bool) {
 	if !there {
 		return nil, true
 	}
-	aud, ok = raw.Texts()
-	if !ok || len(aud) == 0 {
-		return nil, false
-	}
-	return aud, true
+	aud, _ = raw.Texts()
+	return aud, len(aud) > 0
 }
 
 // meantFor reports whether the token was made for the API behind us. azp never

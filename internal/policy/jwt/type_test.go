@@ -61,6 +61,7 @@ func TestTokenType(t *testing.T) {
 		{"azp that is in aud", sign(t, bare(claims{"azp": "orders-api"})), fault.TokenTypeWrong},
 		{"azp that is in aud beside others", sign(t, bare(claims{"azp": "orders-api", "aud": []string{"orders-api", "x"}})), fault.TokenTypeWrong},
 		// 7: aud is only the client itself
+		{"there is no aud, and client_id alone marks it", sign(t, bare(claims{"client_id": "c", "aud": gone})), fault.TokenAudienceWrong},
 		{"aud is the client, and client_id alone marks it", sign(t, bare(claims{"client_id": "orders-api"})), fault.TokenTypeWrong},
 		{"aud is the client, gty alone", sign(t, bare(claims{"azp": "orders-api", "gty": "x"})), fault.TokenTypeWrong},
 		{"aud is the client, with scope", sign(t, bare(claims{"client_id": "orders-api", "scope": "x"})), fault.None},
