@@ -29,13 +29,14 @@ quick: ## unit and scenario tests, under 30 s warm
 test: deps ## every test short enough for CI; counts on the last line
 	go run ./scripts/testreport $(FLAGS) -race ./internal/... -- -count=1 -timeout=10m ./...
 
-long: deps ## by hand: every fuzz target for T (default 1m), h2spec, slow clients, bodies of 2 GiB, 100 kills per store, a million keys, a soak of SOAK (default 3m)
+long: deps ## by hand: every fuzz target for T (default 1m), h2spec, slow clients, bodies of 2 GiB, 100 kills per store, a million keys, checks of tokens taken out one by one, a soak of SOAK (default 3m)
 	@scripts/fuzz $(T)
 	@scripts/deps --long
 	go test -tags long -run '^Test(H2Spec|SlowClients)' -count=1 -timeout 20m -v ./test/wire
 	go test -tags long -run '^TestLargeBodies' -count=1 -timeout 1h -v ./internal/gateway
 	go test -run '^TestAKilledProcess' -count=1 -timeout 20m ./internal/store -kills 100
 	go test -run '^TestManyKeys' -count=1 -timeout 20m -v ./internal/directory -many 1000000
+	go run ./scripts/mutate ./internal/policy/jwt
 	go test -tags long -run '^TestSoak$$' -count=1 -timeout 1h -v ./test/e2e -soak $(SOAK)
 
 check: format gen-clean tidy vet staticcheck arch ## all but the tests: formats, generated files, lint, house rules, docs

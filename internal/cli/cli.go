@@ -34,6 +34,8 @@ type root struct {
 	Run        runCmd        `cmd:"" help:"Run the gateway with a configuration file."`
 	Check      checkCmd      `cmd:"" help:"Check a configuration file without starting anything."`
 	Explain    explainCmd    `cmd:"" help:"Explain why a request was let in or turned away."`
+	Init       initCmd       `cmd:"" help:"Write a first configuration: who signs the tokens, where the API is, one protected route."`
+	IdP        idpCmd        `cmd:"" name:"idp" help:"Check identity providers."`
 	Consumer   consumerCmd   `cmd:"" help:"Add, list and delete consumers of the store."`
 	Key        keyCmd        `cmd:"" help:"Make, list and revoke API keys."`
 	Password   passwordCmd   `cmd:"" help:"Hash passwords for the configuration."`

@@ -36,8 +36,8 @@ func checkDocument(doc *Document, d *decoder) {
 	c.duration("drain.limit", doc.Drain.Limit, time.Second, time.Hour)
 	c.duration("freshness.jwks", doc.Freshness.JWKS, time.Minute, 30*24*time.Hour)
 	c.duration("freshness.revocations", doc.Freshness.Revocations, 10*time.Second, 24*time.Hour)
-	for _, e := range doc.Issuers {
-		c.issuer(&e.Value, under("issuers", e.Name))
+	for i := range doc.Issuers {
+		c.issuer(&doc.Issuers[i].Value, under("issuers", doc.Issuers[i].Name))
 	}
 	for i, n := range c.doc.NeverBlock {
 		if netip.Prefix(n).IsValid() && netip.Prefix(n).Bits() == 0 {
@@ -185,6 +185,10 @@ func (c *checker) issuer(i *Issuer, path string) {
 	if c.d.problems.touch(path) {
 		return
 	}
+	c.preset(i, path)
+	if c.d.problems.touch(path) {
+		return
+	}
 	c.issuerURL(i.Issuer, under(path, "issuer"))
 	if i.JWKSURI != "" {
 		c.remote(i.JWKSURI, under(path, "jwksUri"))
@@ -199,6 +203,7 @@ func (c *checker) issuer(i *Issuer, path string) {
 	c.strings(i.Audience, under(path, "audience"))
 	c.strings(i.ClientIDs, under(path, "clientIds"))
 	c.strings(i.Consumer, under(path, "consumer"))
+	c.strings(i.Roles, under(path, "roles"))
 	c.strings(i.Algorithms, under(path, "algorithms"))
 	if len(i.Algorithms) == 0 {
 		c.complain(under(path, "algorithms"), "there is no algorithm", "remove the key for RS256, PS256, ES256, EdDSA")

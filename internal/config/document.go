@@ -183,7 +183,10 @@ type Keys struct {
 
 // Issuer is who signs the tokens we accept.
 type Issuer struct {
-	Issuer       string              `json:"issuer" required:"true"` // iss, byte for byte
+	Preset       string              `json:"preset" enum:"okta,auth0,cognito,entra-id,keycloak"` // empty: nothing is known of the provider
+	Tenant       string              `json:"tenant"`                                             // what the preset makes issuer of
+	Tenants      scalar.List[string] `json:"tenants"`
+	Issuer       string              `json:"issuer"` // iss, byte for byte; made of the tenant if it is not written
 	JWKSURI      string              `json:"jwksUri"`
 	JWKSFile     File                `json:"jwksFile"`
 	CAFile       File                `json:"caFile"`
@@ -192,11 +195,12 @@ type Issuer struct {
 	Algorithms   []string            `json:"algorithms" enum:"RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,EdDSA" later:"HS256,HS384,HS512"`
 	ClockSkew    scalar.Duration     `json:"clockSkew"`
 	Consumer     scalar.List[string] `json:"consumer"` // claims that name the calling application, first present wins
-	Roles        string              `json:"roles"`    // claim path; empty: none
+	Roles        scalar.List[string] `json:"roles"`    // claim paths; empty: none
 	TokenType    string              `json:"tokenType" enum:"access,at+jwt,any"`
 	TokenBinding string              `json:"tokenBinding" enum:"asIssued" later:"dpop,mtls"`
 
 	Introspection *Introspection `json:"introspection"` // nil: opaque tokens are not asked about
+	accepted      []Tenant       // see Accepted
 }
 
 func (i *Issuer) defaults() {

@@ -14,7 +14,7 @@ var later = map[reflect.Type][]string{
 		"publicUrl", "clientCertHeader",
 	},
 	reflect.TypeFor[ListenerTLS](): {"acme"},
-	reflect.TypeFor[Issuer]():      {"login", "preset", "tenant", "tenants"},
+	reflect.TypeFor[Issuer]():      {"login"},
 	reflect.TypeFor[Consumer]():    {"certificates", "plan"},
 	reflect.TypeFor[Upstream]():    {"balance", "healthCheck", "outlier", "retry", "circuitBreaker"},
 	reflect.TypeFor[Target]():      {"weight"},

@@ -152,6 +152,9 @@ func (g *generator) structure(t reflect.Type) object {
 		}
 	}
 	s := object{"type": "object", "properties": properties, "additionalProperties": false}
+	if t == reflect.TypeFor[Issuer]() {
+		s["anyOf"] = []any{object{"required": []string{"issuer"}}, object{"required": []string{"preset"}}}
+	}
 	if len(required) > 0 {
 		slices.Sort(required)
 		s["required"] = required

@@ -60,15 +60,14 @@ func (v validator) check(s map[string]any, value any, path string) error {
 		return v.check(def, value, path)
 	}
 	if forms, ok := s["anyOf"].([]any); ok {
-		var first error
-		for _, f := range forms {
-			err := v.check(f.(map[string]any), value, path)
-			if err == nil {
-				return nil
-			}
-			first = err
+		var last error
+		fits := slices.ContainsFunc(forms, func(f any) bool {
+			last = v.check(f.(map[string]any), value, path)
+			return last == nil
+		})
+		if !fits {
+			return fmt.Errorf("no form fits; %w", last)
 		}
-		return fmt.Errorf("no form fits; %w", first)
 	}
 	if want, ok := s["const"]; ok && want != value {
 		return fmt.Errorf("%s: %v is not %v", path, value, want)

@@ -79,12 +79,12 @@ func (s *source) load(ctx context.Context) (found, error) {
 			return found{}, fmt.Errorf("discovery: %w", err)
 		}
 	}
-	data, maxAge, err := s.get(ctx, uri)
+	data, header, err := s.get(ctx, uri)
 	if err != nil {
 		s.discovered = "" // it may have moved
 		return found{}, err
 	}
-	return parse(data, maxAge)
+	return parse(data, freshness(header))
 }
 
 func parse(data []byte, maxAge time.Duration) (found, error) {
@@ -98,16 +98,13 @@ func (s *source) discover(ctx context.Context) (string, error) {
 	if s.discovered != "" && time.Since(s.discoveredAt) < rediscover {
 		return s.discovered, nil
 	}
-	doc, secure, err := s.document(ctx)
+	doc, _, err := s.document(ctx)
 	if err != nil {
 		return "", err
 	}
-	uri := text(doc, "jwks_uri")
-	if uri == "" {
-		return "", errors.New("the document has no jwks_uri")
-	}
-	if secure && !strings.HasPrefix(uri, "https:") {
-		return "", errors.New("the document was fetched by https and its jwks_uri is not https")
+	uri, err := s.jwksURI(doc)
+	if err != nil {
+		return "", err
 	}
 	s.discovered, s.discoveredAt = uri, time.Now()
 	return uri, nil
@@ -116,7 +113,7 @@ func (s *source) discover(ctx context.Context) (string, error) {
 // document fetches the issuer's discovery document and sees to it that it is
 // that issuer's. secure says that it came by https.
 func (s *source) document(ctx context.Context) (doc exchange.Claims, secure bool, err error) {
-	at := strings.TrimSuffix(s.issuer, "/") + discoveryPath
+	at := s.documentURL()
 	data, _, err := s.get(ctx, at)
 	if err != nil {
 		return nil, false, err
@@ -128,6 +125,21 @@ func (s *source) document(ctx context.Context) (doc exchange.Claims, secure bool
 		return nil, false, fmt.Errorf("the document is that of issuer %.200q, not of %q; they must be equal byte for byte", issuer, s.issuer)
 	}
 	return doc, strings.HasPrefix(at, "https:"), nil
+}
+
+// documentURL returns where the issuer's discovery document is.
+func (s *source) documentURL() string { return strings.TrimSuffix(s.issuer, "/") + discoveryPath }
+
+// jwksURI takes it from the issuer's own discovery document.
+func (s *source) jwksURI(doc exchange.Claims) (string, error) {
+	uri := text(doc, "jwks_uri")
+	switch {
+	case uri == "":
+		return "", errors.New("the document has no jwks_uri")
+	case strings.HasPrefix(s.issuer, "https:") && !strings.HasPrefix(uri, "https:"):
+		return "", errors.New("the document was fetched by https and its jwks_uri is not https")
+	}
+	return uri, nil
 }
 
 // CheckURL says why keys are never fetched from a URL: it is neither https,
@@ -154,12 +166,11 @@ func checkURL(raw string) (plain bool, err error) {
 	return false, fmt.Errorf("%.200q is not https; http is for 127.0.0.1, [::1] and localhost only", raw)
 }
 
-// get fetches one document of at most 1 MiB. maxAge is how long its sender
-// calls it fresh.
-func (s *source) get(ctx context.Context, at string) (data []byte, maxAge time.Duration, err error) {
+// get fetches one document of at most 1 MiB, and the head it came with.
+func (s *source) get(ctx context.Context, at string) (data []byte, header http.Header, err error) {
 	plain, err := checkURL(at)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	client := http.Client{
 		Transport:     s.secure,
@@ -171,25 +182,25 @@ func (s *source) get(ctx context.Context, at string) (data []byte, maxAge time.D
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	req.Header.Set("Accept", "application/json, application/jwk-set+json")
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
-		return nil, 0, fmt.Errorf("%s answers with a redirect, which is not followed", at)
+		return nil, nil, fmt.Errorf("%s answers with a redirect, which is not followed", at)
 	case resp.StatusCode != http.StatusOK:
-		return nil, 0, fmt.Errorf("%s answers with status %d", at, resp.StatusCode)
+		return nil, nil, fmt.Errorf("%s answers with status %d", at, resp.StatusCode)
 	}
 	data, err = readBounded(resp.Body)
 	if err != nil {
-		return nil, 0, fmt.Errorf("%s: %w", at, err)
+		return nil, nil, fmt.Errorf("%s: %w", at, err)
 	}
-	return data, freshness(resp.Header), nil
+	return data, resp.Header, nil
 }
 
 // freshness returns the max-age of a response (RFC 9111 section 5.2.2.1), the

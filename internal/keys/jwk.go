@@ -64,7 +64,7 @@ func ParseSet(data []byte) (list []*Key, left []string, err error) {
 
 // parseKey reads one JWK.
 func parseKey(jwk exchange.Claims) (*Key, error) {
-	for _, name := range [...]string{"kid", "alg", "use"} {
+	for _, name := range [...]string{"kid", "alg", "use", "issuer"} {
 		if raw, ok := jwk.Get(name); ok && raw[0] != '"' {
 			return nil, fmt.Errorf("its %s is not a string", name)
 		}
@@ -158,7 +158,11 @@ func parseOKP(jwk exchange.Claims) (*Key, error) {
 }
 
 func newKey(jwk exchange.Claims, public any) (*Key, error) {
-	return NewKey(text(jwk, "kid"), text(jwk, "alg"), public)
+	k, err := NewKey(text(jwk, "kid"), text(jwk, "alg"), public)
+	if err == nil {
+		k.Issuer = text(jwk, "issuer")
+	}
+	return k, err
 }
 
 // text returns the string member called name, or "".

@@ -46,6 +46,7 @@ type Key struct {
 	ID        string
 	Algorithm string // of the JWK; empty: any that fits the key
 	Public    crypto.PublicKey
+	Issuer    string // of the JWK, where several issuers share a set; empty: not said
 
 	alive atomic.Bool
 }
@@ -115,5 +116,5 @@ func Supported(algorithm string) bool {
 // same reports whether both are one key under one name.
 func (k *Key) same(other *Key) bool {
 	public, ok := k.Public.(interface{ Equal(crypto.PublicKey) bool })
-	return ok && k.ID == other.ID && k.Algorithm == other.Algorithm && public.Equal(other.Public)
+	return ok && k.ID == other.ID && k.Algorithm == other.Algorithm && k.Issuer == other.Issuer && public.Equal(other.Public)
 }

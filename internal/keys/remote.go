@@ -43,6 +43,7 @@ type RemoteConfig struct {
 // background and when a key is asked for that is not known; the others read
 // what it found. It implements Set.
 type Remote struct {
+	config   RemoteConfig
 	source   source
 	maxStale time.Duration
 	log      *slog.Logger
@@ -79,6 +80,7 @@ type wave struct {
 // are not to be had.
 func NewRemote(cfg RemoteConfig) *Remote {
 	r := &Remote{
+		config:   cfg,
 		source:   newSource(cfg),
 		maxStale: cfg.MaxStale,
 		log:      cfg.Log,
@@ -94,6 +96,9 @@ func NewRemote(cfg RemoteConfig) *Remote {
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	return r
 }
+
+// Config returns what the set was made of.
+func (r *Remote) Config() RemoteConfig { return r.config }
 
 // Start begins fetching. It is called once.
 func (r *Remote) Start() { r.done.Go(r.run) }

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/exchange"
@@ -44,19 +45,32 @@ type Directory interface {
 // Issuer is who signs the tokens we accept, compiled. Immutable.
 type Issuer struct {
 	Name       string   // in the configuration
-	URL        string   // iss, byte for byte
+	URL        string   // iss, byte for byte, where there are no Tenants
+	Tenants    []Tenant // if there are any, iss is that of one and tid its id
 	Audience   []string // one of them must be in aud
 	ClientIDs  []string // instead of, or beside, Audience (see security.md)
 	Algorithms []string
 	ClockSkew  time.Duration
 	Consumer   []string       // claims that name the calling application, first present wins
-	Roles      string         // claim path of roles or groups; empty: none
+	Subject    []string       // claims that together say who somebody is; empty: sub
+	Roles      []string       // claim paths of roles or groups
 	TokenType  string         // access, at+jwt, any
 	Keys       keys.Set       // comparable: a pointer
 	Verdicts   *keys.Verdicts // what was verified before, outliving snapshots; nil: nothing is remembered
 
 	Introspector  *keys.Introspector // asks the issuer about opaque tokens; nil: it is not asked
 	IntrospectJWT bool               // it is asked about JWTs as well
+}
+
+// Tenant is one of several that share an issuer's keys.
+type Tenant struct{ URL, ID string }
+
+// Accepts reports whether iss of a token is that of the issuer.
+func (i *Issuer) Accepts(iss string) bool {
+	if len(i.Tenants) == 0 {
+		return iss == i.URL
+	}
+	return slices.ContainsFunc(i.Tenants, func(t Tenant) bool { return t.URL == iss })
 }
 
 // Kind is one line of the catalog: a policy, the place of its key in the

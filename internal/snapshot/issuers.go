@@ -15,7 +15,10 @@ func (b *build) compileIssuer(name string, i *config.Issuer) {
 	path := entry("issuers", name)
 	out := &pipeline.Issuer{
 		Name: name, URL: i.Issuer, Audience: i.Audience, ClientIDs: i.ClientIDs, Algorithms: i.Algorithms,
-		ClockSkew: i.ClockSkew.Std(), Consumer: i.Consumer, Roles: i.Roles, TokenType: i.TokenType, Verdicts: b.Verdicts,
+		ClockSkew: i.ClockSkew.Std(), Consumer: i.Consumer, Subject: i.Subject(), Roles: i.Roles, TokenType: i.TokenType, Verdicts: b.Verdicts,
+	}
+	for _, t := range i.Accepted() {
+		out.Tenants = append(out.Tenants, pipeline.Tenant(t))
 	}
 	b.issuers[name] = out
 	b.s.Issuers = append(b.s.Issuers, out)

@@ -87,7 +87,7 @@ func (r *streamRules) identity(id *exchange.Identity, now time.Time) (until time
 		if i == nil {
 			return until, errIssuerGone
 		}
-		if iss, ok := id.Claims.String("iss"); ok && iss != i.URL {
+		if iss, ok := id.Claims.String("iss"); ok && !i.Accepts(iss) {
 			return until, errIssuerGone
 		}
 		if id.Method != "introspect" { // which is not in time for a request after exp, either

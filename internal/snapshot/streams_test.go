@@ -24,7 +24,9 @@ func TestWhatAStreamHoldsOnTo(t *testing.T) {
 	}
 	const phc = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 	s := compile(t, newCompiler(), fmt.Sprintf(`listeners: [{ address: "127.0.0.1:0" }]
-issuers: { corp: { issuer: https://login.example.com/, audience: a, jwksFile: /none, clockSkew: 30s } }
+issuers:
+  corp: { issuer: https://login.example.com/, audience: a, jwksFile: /none, clockSkew: 30s }
+  entra: { preset: entra-id, tenants: [11111111-2222-3333-4444-555555555555, 22222222-2222-3333-4444-555555555555], audience: a, jwksFile: /none, clockSkew: 0s }
 consumers:
   acme: { apiKeys: [{ hash: %q, expires: 2026-11-22 }, { hash: %q }], clients: [{ issuer: corp, id: app }] }
   ops: { password: %q }
@@ -44,10 +46,7 @@ routes:
 	}
 	acme, ops, other := &exchange.Consumer{Name: "acme"}, &exchange.Consumer{Name: "ops"}, &exchange.Consumer{Name: "other"}
 	midnight := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
-	claims, err := exchange.ParseClaims([]byte(`{"iss":"https://elsewhere.example.com/"}`))
-	if err != nil {
-		t.Fatal(err)
-	}
+	claims := claimsOf(t, `{"iss":"https://elsewhere.example.com/"}`)
 	for _, c := range []struct {
 		what     string
 		route    exchange.Route
@@ -70,6 +69,8 @@ routes:
 		{"an introspected token, which has no skew", chat, "b", &exchange.Identity{Method: "introspect", Issuer: "corp", Expires: now}, now, now, fault.TokenExpired},
 		{"a token of no issuer", chat, "b", &exchange.Identity{Issuer: "okta", Expires: midnight}, now, time.Time{}, fault.TokenIssuerUnknown},
 		{"a token of an issuer that is another one now", chat, "b", &exchange.Identity{Issuer: "corp", Claims: claims, Expires: midnight}, now, time.Time{}, fault.TokenIssuerUnknown},
+		{"a token of a tenant", chat, "b", &exchange.Identity{Issuer: "entra", Claims: claimsOf(t, `{"iss":"https://sts.windows.net/22222222-2222-3333-4444-555555555555/"}`), Expires: midnight}, now, midnight, fault.None},
+		{"a token of a tenant that is not listed now", chat, "b", &exchange.Identity{Issuer: "entra", Claims: claimsOf(t, `{"iss":"https://sts.windows.net/33333333-2222-3333-4444-555555555555/"}`), Expires: midnight}, now, time.Time{}, fault.TokenIssuerUnknown},
 		{"a token of the consumer's", chat, "b", &exchange.Identity{Issuer: "corp", Client: "app", Named: acme, Expires: midnight}, now, midnight.Add(30 * time.Second), fault.None},
 		{"a token of a client that was the consumer's", chat, "b", &exchange.Identity{Issuer: "corp", Client: "app2", Named: acme, Expires: midnight}, now, time.Time{}, fault.ConsumerNotAllowed},
 		{"a token of a client that is another consumer's", chat, "b", &exchange.Identity{Issuer: "corp", Client: "app", Named: other, Expires: midnight}, now, time.Time{}, fault.ConsumerNotAllowed},
@@ -106,6 +107,15 @@ routes:
 
 // What carries a stream stays in the pool as long as the stream does, and is
 // found there by the next snapshot that needs it.
+func claimsOf(t *testing.T, object string) exchange.Claims {
+	t.Helper()
+	claims, err := exchange.ParseClaims([]byte(object))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return claims
+}
+
 func TestAStreamKeepsWhatCarriesIt(t *testing.T) {
 	t.Parallel()
 	c := newCompiler()

@@ -38,14 +38,7 @@ func StartIdP(t testing.TB, port int) *IdP {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The Node that npm brought, so that the one of the machine does not matter.
-	node := filepath.Join(dir, "node_modules", ".bin", "node")
-	if !exists(node) || !exists(filepath.Join(dir, "node_modules", "oidc-provider")) {
-		t.Skip("the identity provider in test/idp is not installed (make deps)")
-	}
-	if err := exec.Command(node, "--version").Run(); err != nil {
-		t.Skipf("the Node in test/idp does not run here: %v", err)
-	}
+	node := nodeWith(t, dir, "oidc-provider")
 	p := start(t, dir, node, "server.mjs", strconv.Itoa(port))
 	var ready struct{ Issuer, Control string }
 	Eventually(t, "the identity provider is ready", func() bool {
@@ -56,6 +49,52 @@ func StartIdP(t testing.TB, port int) *IdP {
 		return whole && json.Unmarshal([]byte(line), &ready) == nil
 	})
 	return &IdP{Process: p, Issuer: ready.Issuer, control: ready.Control}
+}
+
+// nodeWith returns the Node that npm brought, so that the one of the machine
+// does not matter; the test is skipped where it or the module is missing.
+func nodeWith(t testing.TB, dir, module string) string {
+	t.Helper()
+	node := filepath.Join(dir, "node_modules", ".bin", "node")
+	if !exists(node) || !exists(filepath.Join(dir, "node_modules", module)) {
+		t.Skip("the identity providers in test/idp are not installed (make deps)")
+	}
+	if err := exec.Command(node, "--version").Run(); err != nil {
+		t.Skipf("the Node in test/idp does not run here: %v", err)
+	}
+	return node
+}
+
+// StartOtherIdP starts an identity provider by other hands, oauth2-mock-server,
+// and returns its issuer and an access token of it for the audience orders-api
+// with scope orders:read. The token names neither client nor subject.
+func StartOtherIdP(t testing.TB) (issuer, token string) {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join(root, "test", "idp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := nodeWith(t, dir, "oauth2-mock-server")
+	port := strconv.Itoa(FreePort(t))
+	p := start(t, dir, node, filepath.Join("node_modules", "oauth2-mock-server", "dist", "oauth2-mock-server.mjs"), "-a", "127.0.0.1", "-p", port)
+	issuer = "http://localhost:" + port
+	Eventually(t, "the other identity provider is ready", func() bool {
+		if p.ended() {
+			t.Fatalf("it ended at once: %v\n%s", p.err, p.Stderr.String())
+		}
+		return strings.Contains(p.Stdout.String(), "issuer is "+issuer)
+	})
+	form := url.Values{"grant_type": {"client_credentials"}, "scope": {"orders:read"}, "aud": {"orders-api"}}
+	req, err := http.NewRequest(http.MethodPost, issuer+"/token", strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	var answer struct {
+		AccessToken string `json:"access_token"`
+	}
+	call(t, req, &answer)
+	return issuer, answer.AccessToken
 }
 
 // Token gets an access token for the client from the token endpoint.

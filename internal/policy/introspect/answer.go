@@ -232,10 +232,18 @@ func (k *known) identify(p *policy, c exchange.Claims) (id *exchange.Identity, r
 			}
 		}
 	}
-	if p.Roles != "" {
-		if raw, ok := c.Lookup(p.Roles); ok && raw != "null" {
-			if id.Roles, ok = raw.Texts(); !ok {
-				return nil, p.Roles + " is neither a string nor a list of strings"
+	for _, path := range p.Roles {
+		raw, ok := c.Lookup(path)
+		if !ok || raw == "null" {
+			continue
+		}
+		texts, ok := raw.Texts()
+		if !ok {
+			return nil, path + " is neither a string nor a list of strings"
+		}
+		for _, text := range texts {
+			if text != "" && !slices.Contains(id.Roles, text) {
+				id.Roles = append(id.Roles, text)
 			}
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/password"
 	"github.com/warder-gateway/warder/internal/pipeline"
 	"github.com/warder-gateway/warder/internal/policy/introspect"
 	"github.com/warder-gateway/warder/internal/secret"
@@ -146,6 +147,9 @@ func (c consumers) Client(iss, client string) (*exchange.Consumer, bool) {
 	return n, ok
 }
 func (c consumers) Consumer(string) (*exchange.Consumer, bool) { return nil, false }
+func (c consumers) Password([]byte) (*password.Hash, *exchange.Consumer) {
+	return &password.Hash{}, nil
+}
 
 // request makes an exchange with the Authorization fields given, from an
 // address of its own.

@@ -65,6 +65,7 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 		Credentials:  []string{"authorization"},
 		Forward:      true,
 		Scoped:       true,
+		Roleless:     len(p.Roles) == 0,
 	}, nil
 }
 
@@ -106,7 +107,7 @@ func compile(written *pipeline.Issuer) (*policy, error) {
 // length and every text by its own, so that no two issuers are written alike.
 func digest(iss *pipeline.Issuer) (sum [16]byte) {
 	var b []byte
-	for _, list := range [][]string{{iss.Name, iss.URL, iss.Roles, iss.TokenType}, iss.Audience, iss.ClientIDs, iss.Consumer} {
+	for _, list := range [][]string{{iss.Name, iss.URL, iss.TokenType}, iss.Roles, iss.Audience, iss.ClientIDs, iss.Consumer} {
 		b = binary.AppendUvarint(b, uint64(len(list)))
 		for _, s := range list {
 			b = binary.AppendUvarint(b, uint64(len(s)))

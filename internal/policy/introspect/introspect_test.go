@@ -23,7 +23,7 @@ func TestWhatTheIssuerSaysIsHeldAgainstTheRules(t *testing.T) {
 	i := newIssuer(t, false)
 	byClient := func(p *pipeline.Issuer) { p.ClientIDs, p.Audience = []string{"mobile"}, nil }
 	both := func(p *pipeline.Issuer) { p.ClientIDs = []string{"mobile"} }
-	groups := func(p *pipeline.Issuer) { p.Roles = "realm.groups" }
+	groups := func(p *pipeline.Issuer) { p.Roles = []string{"realm.groups"} }
 	anyType := func(p *pipeline.Issuer) { p.TokenType = "any" }
 	for n, c := range []struct {
 		what   string
@@ -119,7 +119,7 @@ func TestTheIdentityIsWhatTheIssuerSays(t *testing.T) {
 	i.says("opaque", answer(t, members{"realm": members{"groups": []string{"buyer"}}, "scope": "orders:read  profile orders:read"}))
 	i.says("nobody", answer(t, members{"client_id": gone}))
 	acme := &exchange.Consumer{Name: "acme"}
-	a := build(t, consumers{"corp/mobile": acme}, corp(asker(t, i), func(p *pipeline.Issuer) { p.Roles = "realm.groups" }))
+	a := build(t, consumers{"corp/mobile": acme}, corp(asker(t, i), func(p *pipeline.Issuer) { p.Roles = []string{"realm.groups"} }))
 	id, code := judge(t, a, world(), request("Bearer opaque"))
 	if code != fault.None || id.Method != "introspect" || id.Issuer != "corp" || id.Subject != "alice" || id.Client != "mobile" || id.TokenID != "t1" ||
 		id.Consumer != "acme" || id.Named != acme || fmt.Sprint(id.Scopes) != "[orders:read profile]" || fmt.Sprint(id.Roles) != "[buyer]" || !id.Expires.Equal(now.Add(5*time.Minute)) {

@@ -107,6 +107,9 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.Verdict
 	}
 
 	// The signature held: from here on the token is the issuer's word.
+	if reason := iss.wrongTenant(f.claims, key); reason != "" {
+		return nil, refuseFor(x, iss, fault.TokenIssuerUnknown, reason)
+	}
 	aud, audOK := audience(f.claims)
 	if reason := iss.wrongType(f, aud); reason != "" {
 		x.Trail.Saw("issuer", iss.Name)
@@ -145,7 +148,7 @@ func sizeOf(f *form) int { return 2*len(f.token) + 64*len(f.claims) + 1024 }
 func (p *policy) issuerOf(f *form) (*issuer, bool) {
 	name, ok := topString(f.claims, "iss")
 	for _, iss := range p.issuers {
-		if ok && iss.URL == name {
+		if ok && iss.Accepts(name) {
 			return iss, true
 		}
 	}

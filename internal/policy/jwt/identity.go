@@ -27,20 +27,13 @@ func (iss *issuer) identify(t *accepted, f *form) (reason string) {
 	if f.kid != "" {
 		id.Proof += " kid " + f.kid
 	}
-	for _, m := range [...]struct {
-		name string
-		to   *string
-	}{{"sub", &id.Subject}, {"jti", &id.TokenID}} {
-		if !has(f.claims, m.name) {
-			continue
-		}
-		text, ok := topString(f.claims, m.name)
-		if !ok || text == "" {
-			return m.name + " is not a string that says something"
-		}
-		*m.to = text
+	if id.TokenID, reason = says(f.claims, "jti"); reason != "" {
+		return reason
 	}
 	if id.Client, reason = iss.clientOf(f.claims); reason != "" {
+		return reason
+	}
+	if id.Subject, reason = iss.subjectOf(f.claims, id.Client); reason != "" {
 		return reason
 	}
 	if id.Scopes, reason = scopes(f.claims); reason != "" {
@@ -81,6 +74,45 @@ func together(id *exchange.Identity) {
 	}
 }
 
+// says returns a member that must be a string with something in it, if it is
+// there.
+func says(c exchange.Claims, name string) (text, reason string) {
+	if !has(c, name) {
+		return "", ""
+	}
+	text, _ = topString(c, name)
+	if text == "" {
+		return "", name + " is not a string that says something"
+	}
+	return text, ""
+}
+
+// subjectOf returns who the token is about: the issuer's claims, all of them,
+// parted by slashes. Where one is missing, nobody: another claim in its place
+// could be the name of somebody else. Only a client that calls for itself is
+// known by sub wherever that is its own id.
+func (iss *issuer) subjectOf(c exchange.Claims, client string) (subject, reason string) {
+	sub, reason := says(c, "sub")
+	if reason != "" {
+		return "", reason
+	}
+	for _, name := range iss.Subject {
+		text, reason := says(c, name)
+		switch {
+		case reason != "":
+			return "", reason
+		case text == "" && sub == client:
+			return sub, ""
+		case text == "":
+			return "", ""
+		case subject != "":
+			subject += "/"
+		}
+		subject += text
+	}
+	return subject, ""
+}
+
 // clientOf returns the calling application: the first of the issuer's claims
 // that is there.
 func (iss *issuer) clientOf(c exchange.Claims) (client, reason string) {
@@ -89,9 +121,9 @@ func (iss *issuer) clientOf(c exchange.Claims) (client, reason string) {
 		if !ok {
 			continue
 		}
-		client, ok := raw.Text()
+		client, _ := raw.Text()
 		switch {
-		case !ok || client == "":
+		case client == "":
 			return "", name + " is not a string that says something"
 		case strings.HasPrefix(client, subjectMark):
 			return "", name + " reads like a subject, which no client may"
@@ -124,18 +156,22 @@ func scopes(c exchange.Claims) (list []string, reason string) {
 	return list, ""
 }
 
-// roles returns the roles or groups at the issuer's claim path.
+// roles returns the roles or groups at the issuer's claim paths.
 func (iss *issuer) roles(c exchange.Claims) (list []string, reason string) {
-	if iss.Roles == "" {
-		return nil, ""
-	}
-	raw, ok := c.Lookup(iss.Roles)
-	if !ok || raw == "null" {
-		return nil, ""
-	}
-	list, ok = raw.Texts()
-	if !ok {
-		return nil, iss.Roles + " is neither a string nor a list of strings"
+	for _, path := range iss.Roles {
+		raw, ok := c.Lookup(path)
+		if !ok || raw == "null" {
+			continue
+		}
+		texts, ok := raw.Texts()
+		if !ok {
+			return nil, path + " is neither a string nor a list of strings"
+		}
+		for _, text := range texts {
+			if text != "" && !slices.Contains(list, text) {
+				list = append(list, text)
+			}
+		}
 	}
 	return list, ""
 }

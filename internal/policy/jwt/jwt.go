@@ -76,12 +76,12 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 			return pipeline.Parts{}, pipeline.Complain(path, "issuer %s: %v", name, err)
 		}
 		for _, other := range p.issuers {
-			if other.URL == iss.URL {
+			if overlap(other, iss) {
 				return pipeline.Parts{}, pipeline.Complain(path, "issuers %s and %s have the same iss: a token of one could not be told from the other's", other.Name, name)
 			}
 		}
 		p.issuers = append(p.issuers, iss)
-		roleless = roleless && iss.Roles == ""
+		roleless = roleless && len(iss.Roles) == 0
 		wants = append(wants, iss.want)
 	}
 	return pipeline.Parts{
@@ -147,6 +147,9 @@ func compile(written *pipeline.Issuer) (*issuer, error) {
 	if len(iss.Consumer) == 0 {
 		iss.Consumer = consumerClaims
 	}
+	if len(iss.Subject) == 0 {
+		iss.Subject = []string{"sub"}
+	}
 	iss.want = strings.Join(iss.Audience, " or ")
 	if len(iss.ClientIDs) > 0 {
 		iss.want = strings.TrimPrefix(iss.want+" and client "+strings.Join(iss.ClientIDs, " or "), " and ")
@@ -155,11 +158,31 @@ func compile(written *pipeline.Issuer) (*issuer, error) {
 	return iss, nil
 }
 
+// overlap reports whether iss of one token could be that of both.
+func overlap(a, b *issuer) bool {
+	return slices.ContainsFunc(a.urls(), b.Accepts)
+}
+
+// urls lists what iss may be.
+func (iss *issuer) urls() (list []string) {
+	if len(iss.Tenants) == 0 {
+		return []string{iss.URL}
+	}
+	for _, t := range iss.Tenants {
+		list = append(list, t.URL)
+	}
+	return list
+}
+
 // digest tells the rules of issuers apart. Every list is preceded by its
 // length and every text by its own, so that no two issuers are written alike.
 func digest(iss *pipeline.Issuer) (sum [16]byte) {
 	var b []byte
-	for _, list := range [][]string{{iss.Name, iss.URL, iss.Roles, iss.TokenType}, iss.Audience, iss.ClientIDs, iss.Algorithms, iss.Consumer} {
+	var tenants []string
+	for _, t := range iss.Tenants {
+		tenants = append(tenants, t.URL, t.ID)
+	}
+	for _, list := range [][]string{{iss.Name, iss.URL, iss.TokenType}, iss.Audience, iss.ClientIDs, iss.Algorithms, iss.Consumer, iss.Subject, iss.Roles, tenants} {
 		b = binary.AppendUvarint(b, uint64(len(list)))
 		for _, s := range list {
 			b = binary.AppendUvarint(b, uint64(len(s)))

@@ -56,6 +56,7 @@ func TestOneAuthorizationFieldWithABearerToken(t *testing.T) {
 		{"no field", nil, fault.CredentialMissing},
 		{"an empty field", []string{""}, fault.CredentialMissing},
 		{"another scheme", []string{"Basic dTpw"}, fault.CredentialMissing},
+		{"another scheme of four letters", []string{"Hoba " + good}, fault.CredentialMissing},
 		{"a scheme that begins like ours", []string{"BearerX " + good}, fault.CredentialMissing},
 		{"two fields", []string{"Bearer " + good, "Bearer " + good}, fault.CredentialAmbiguous},
 		{"two fields of two schemes", []string{"Bearer " + good, "Basic dTpw"}, fault.CredentialAmbiguous},
@@ -76,6 +77,62 @@ func TestOneAuthorizationFieldWithABearerToken(t *testing.T) {
 				t.Errorf("%v, want %v", code, c.want)
 			}
 		})
+	}
+}
+
+// The operator reads which rule it was, also where others would have refused
+// after it.
+func TestTheTrailSaysWhatIsWrongWithTheForm(t *testing.T) {
+	t.Parallel()
+	parts := build(t, nil, issuer())
+	good := sign(t, access())
+	for field, want := range map[string]string{
+		"Bearer":              "the Authorization field holds no token",
+		"Bearer ":             "the Authorization field holds no token",
+		"Bearer\t" + good:     "the Authorization field holds no token",
+		"Bearer garbage":      "the token does not have three parts",
+		"Bearer a.b.c.d.e":    "the token does not have three parts",
+		"Bearer e3\n0.e30.AA": "the token's header is not base64url",
+		"Bearer W10.e30.AA":   "the token's header is not a JSON object",
+		"Bearer e30.W10.AA":   "the token's header has no alg",
+		"Bearer !!.e30.AA":    "the token's header is not base64url",
+		"Bearer e30.!!.AA":    "the token's payload is not base64url",
+		"Bearer e30.e30.!":    "the token's signature is not base64url",
+	} {
+		x := request(field)
+		if _, v := parts.Authenticate.Authenticate(x, world); v.Code() != fault.CredentialMalformed || operand(x, "because") != want {
+			t.Errorf("%q: %v %q", field, v.Code(), operand(x, "because"))
+		}
+	}
+}
+
+func TestTheTrailSaysWhatIsWrongWithTheScheme(t *testing.T) {
+	t.Parallel()
+	parts := build(t, nil, issuer())
+	bound := sign(t, access(claims{"cnf": claims{"jkt": "x"}}))
+	for field, want := range map[string]string{
+		"Basic dTpw":                "the Authorization field is of another scheme than Bearer",
+		"Bearer " + bound:           "the token is bound (cnf) and no proof of possession can be checked",
+		"DPoP " + bound:             "the token is bound (cnf) and no proof of possession can be checked",
+		"DPoP " + sign(t, access()): "a token that is not bound was presented by scheme DPoP",
+	} {
+		x := request(field)
+		if parts.Authenticate.Authenticate(x, world); operand(x, "because") != want {
+			t.Errorf("%q: %q", field, operand(x, "because"))
+		}
+	}
+	x := request()
+	if _, v := parts.Authenticate.Authenticate(x, world); v != pipeline.NotMine || operand(x, "because") != "" {
+		t.Errorf("no field: %v %q", v, operand(x, "because"))
+	}
+}
+
+// Where nothing may be fetched, a key at hand is enough.
+func TestAKeyAtHandNeedsNoFetch(t *testing.T) {
+	t.Parallel()
+	x := request("Bearer " + sign(t, access()))
+	if _, v := build(t, nil, issuer()).Authenticate.Authenticate(x, &pipeline.World{Now: now}); !v.Passed() {
+		t.Error(v.Code())
 	}
 }
 
@@ -346,7 +403,7 @@ func TestIdentity(t *testing.T) {
 	t.Parallel()
 	acme := &exchange.Consumer{Name: "acme"}
 	dir := consumers{"corp/mobile": acme, "corp/": acme, "corp/subject:alice": acme}
-	parts := build(t, dir, issuer(func(i *pipeline.Issuer) { i.Roles = "realm_access.roles" }))
+	parts := build(t, dir, issuer(func(i *pipeline.Issuer) { i.Roles = []string{"realm_access.roles"} }))
 	ignore := cmpopts.IgnoreFields(exchange.Identity{}, "Claims", "Method", "Proof", "Issuer", "Expires", "TokenID")
 	for _, c := range []struct {
 		name   string

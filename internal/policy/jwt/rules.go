@@ -39,6 +39,29 @@ type presents struct {
 	tokenUse string   // claim token_use
 }
 
+// wrongTenant says why a token is not of the tenant that its iss names, where
+// the issuer has tenants; empty if it is. All tenants of a provider may share
+// its keys; a key that is published for one of them signs for no other.
+func (iss *issuer) wrongTenant(c exchange.Claims, key *keys.Key) string {
+	if len(iss.Tenants) == 0 {
+		return ""
+	}
+	name, _ := topString(c, "iss")
+	tid, _ := topString(c, "tid")
+	if tid == "" || !slices.Contains(iss.Tenants, pipeline.Tenant{URL: name, ID: tid}) {
+		return "tid is not the tenant that iss names"
+	}
+	if key.Issuer == "" {
+		return ""
+	}
+	// Of v1 tokens, too, keys name the v2 issuer.
+	vouches := strings.ReplaceAll(key.Issuer, "{tenantid}", tid)
+	if !slices.Contains(iss.Tenants, pipeline.Tenant{URL: vouches, ID: tid}) {
+		return "the key is published for another issuer"
+	}
+	return ""
+}
+
 // wrongType says why a token is no access token; empty if it is one.
 func (iss *issuer) wrongType(f *form, aud []string) string {
 	if iss.TokenType == typeAny {
@@ -46,7 +69,7 @@ func (iss *issuer) wrongType(f *form, aud []string) string {
 	}
 	typ := strings.TrimPrefix(strings.ToLower(f.typ), "application/")
 	switch {
-	case typ == typeHeader && f.typed:
+	case typ == typeHeader:
 		if iss.TokenType == typeHeader {
 			return ""
 		}
@@ -142,11 +165,8 @@ func audience(c exchange.Claims) (aud []string, ok bool) {
 	if !there {
 		return nil, true
 	}
-	aud, ok = raw.Texts()
-	if !ok || len(aud) == 0 {
-		return nil, false
-	}
-	return aud, true
+	aud, _ = raw.Texts()
+	return aud, len(aud) > 0
 }
 
 // meantFor reports whether the token was made for the API behind us. azp never

@@ -61,6 +61,7 @@ func TestTokenType(t *testing.T) {
 		{"azp that is in aud", sign(t, bare(claims{"azp": "orders-api"})), fault.TokenTypeWrong},
 		{"azp that is in aud beside others", sign(t, bare(claims{"azp": "orders-api", "aud": []string{"orders-api", "x"}})), fault.TokenTypeWrong},
 		// 7: aud is only the client itself
+		{"there is no aud, and client_id alone marks it", sign(t, bare(claims{"client_id": "c", "aud": gone})), fault.TokenAudienceWrong},
 		{"aud is the client, and client_id alone marks it", sign(t, bare(claims{"client_id": "orders-api"})), fault.TokenTypeWrong},
 		{"aud is the client, gty alone", sign(t, bare(claims{"azp": "orders-api", "gty": "x"})), fault.TokenTypeWrong},
 		{"aud is the client, with scope", sign(t, bare(claims{"client_id": "orders-api", "scope": "x"})), fault.None},
@@ -73,6 +74,7 @@ func TestTokenType(t *testing.T) {
 	t.Run("at+jwt", func(t *testing.T) {
 		runTokens(t, build(t, nil, issuer(func(i *pipeline.Issuer) { i.TokenType = "at+jwt" })), []tokenCase{
 			{"the header says it", sign(t, bare(nil), at), fault.None},
+			{"it is enough, whatever the payload is like", sign(t, bare(claims{"nonce": "x", "at_hash": "x", "typ": "ID"}), at), fault.None},
 			{"with its media type", sign(t, bare(nil), claims{"typ": "application/at+jwt"}), fault.None},
 			{"JWT", sign(t, access()), fault.TokenTypeWrong},
 			{"none", sign(t, access(), claims{"typ": gone}), fault.TokenTypeWrong},
