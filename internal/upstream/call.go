@@ -59,7 +59,7 @@ func newCall(p *http2Pool, x *exchange.Exchange, t http1.Timeouts) *call {
 		t.Connect = t.Total
 	}
 	c := &call{pool: p, x: x, limits: t, began: time.Now(), repeat: idempotent(x.Req.Method)}
-	c.ctx, c.cancel = context.WithCancelCause(context.WithValue(context.Background(), connectTime{}, t.Connect))
+	c.ctx, c.cancel = context.WithCancelCause(context.WithValue(context.Background(), asker{}, c))
 	c.idle = watch{every: t.Idle, expire: func() { c.cancel(errIdle) }}
 	return c
 }
