@@ -474,10 +474,14 @@ func (s *http2Sink) Interim(h *exchange.Head) error {
 	if err := http1.CopyFields(to, &links, nil); err != nil || len(links.Fields) == 0 {
 		return err
 	}
+	// If the stream is reset meanwhile, net/http may still be reading the header
+	// when WriteHeader has returned. A copy is what it reads where a length, which
+	// no interim answer has, must be left out.
+	setLength(to, 0)
 	s.hurry()
 	s.w.WriteHeader(h.Status)
 	s.rest()
-	delete(to, "Link")
+	clear(to)
 	return nil
 }
 
