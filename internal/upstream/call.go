@@ -226,7 +226,9 @@ func announced(h *exchange.Head) http.Header {
 	}
 	clear(names)
 	for i := range trailers.Fields {
-		if f := &trailers.Fields[i]; !f.Drop {
+		// Names of the kind that is taken out of heads, such as X-Real-IP: a
+		// target may put trailers among them.
+		if f := &trailers.Fields[i]; !f.Drop && !bytes.HasPrefix(f.Name, []byte("X-")) {
 			names[string(f.Name)] = nil
 		}
 	}
