@@ -292,8 +292,10 @@ type http2Writer interface {
 	SetWriteDeadline(time.Time) error
 }
 
-var errReset = fault.New(fault.ClientGone, "the client reset the stream")
-var errTrust = fault.New(fault.MisdirectedRequest, "the connection was made before a reload changed whom the listener trusts")
+var (
+	errReset = fault.New(fault.ClientGone, "the client reset the stream")
+	errTrust = fault.New(fault.MisdirectedRequest, "the connection was made before a reload changed whom the listener trusts")
+)
 
 // readHTTP2 fills the exchange's head. What HTTP/2 itself forbids, net/http
 // has refused already; what goes beyond is checked as for HTTP/1.1.
