@@ -359,12 +359,17 @@ func (r *Remote) options() rueidis.ClientOption {
 }
 
 // dial connects, and gives up when we close.
-func (r *Remote) dial(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
+func (r *Remote) dial(ctx context.Context, address string, d *net.Dialer, t *tls.Config) (c net.Conn, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(r.ctx, cancel)()
 	if t != nil {
-		return (&tls.Dialer{NetDialer: d, Config: t}).DialContext(ctx, "tcp", address)
+		c, err = (&tls.Dialer{NetDialer: d, Config: t}).DialContext(ctx, "tcp", address)
+	} else {
+		c, err = d.DialContext(ctx, "tcp", address)
 	}
-	return d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return withChecks(c, r.cfg.Address.kind == sentinel), nil
 }

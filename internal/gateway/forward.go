@@ -130,7 +130,7 @@ func (g *Gateway) move(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Rou
 	x.BytesOut += int64(n)
 	buf, full := piece[:], 0
 	if err == nil { // there is more than goes with the head
-		defer g.streams.leave(g.streams.enter(x, sink, r, lent), lent)
+		defer g.streams.leave(g.streams.enter(x, sink, r, lent, endless(&x.Resp)), lent)
 	}
 	for err == nil {
 		n, err = x.RespBody.Read(buf)

@@ -42,6 +42,7 @@ type handed struct {
 	raw      net.Conn // without TLS
 	info     *exchange.Conn
 	crew     *crew
+	security string // of the listener, when the connection came
 	over     chan struct{}
 	idle     *time.Timer  // ends the connection while no stream is open
 	since    atomic.Int64 // when the last stream ended, Unix nanoseconds; 0 while there is one, -1 once ended for being idle
@@ -139,7 +140,7 @@ func (s *http2Server) serve(l *listener, c net.Conn, guest *guest, spec *snapsho
 		return
 	}
 	defer s.serving.Done()
-	h := &handed{listener: l, guest: guest, raw: c, info: info, crew: s.crews.pick(), over: make(chan struct{})}
+	h := &handed{listener: l, guest: guest, raw: c, info: info, crew: s.crews.pick(), security: spec.Security, over: make(chan struct{})}
 	if t, ok := c.(*tls.Conn); ok {
 		h.raw = t.NetConn()
 	}
@@ -228,7 +229,8 @@ func (s *http2Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // functions that judge HTTP/1.1.
 func (s *http2Server) serveStream(t *http2Stream) {
 	defer func() { t.panicked = recover() }() // it is net/http's to deal with, as in any handler
-	x, r, limits := &t.x, t.r, &t.conn.listener.spec.Load().Limits
+	x, r, spec := &t.x, t.r, t.conn.listener.spec.Load()
+	limits := &spec.Limits
 	x.Conn, x.Start = t.conn.info, s.g.Now()
 	t.body = http2Body{r: r, x: x, control: t.w, patience: patience(limits.BodyTimeout)}
 	t.sink = http2Sink{w: t.w, x: x, conn: t.conn, header: &t.header, patience: patience(limits.WriteTimeout)}
@@ -240,7 +242,14 @@ func (s *http2Server) serveStream(t *http2Stream) {
 			x.Cancel(errReset)
 		}
 	})
-	if f := readHTTP2(x, r, limits); f != nil {
+	f := readHTTP2(x, r, limits)
+	if f == nil && spec.Security != t.conn.security {
+		// An earlier stream has kept the connection. 421 tells a client to ask
+		// again on another.
+		f = errTrust
+		t.conn.ending.Store(true)
+	}
+	if f != nil {
 		s.g.Reject(x, &t.sink, f)
 	} else {
 		s.g.Serve(x, &t.sink)
@@ -283,7 +292,10 @@ type http2Writer interface {
 	SetWriteDeadline(time.Time) error
 }
 
-var errReset = fault.New(fault.ClientGone, "the client reset the stream")
+var (
+	errReset = fault.New(fault.ClientGone, "the client reset the stream")
+	errTrust = fault.New(fault.MisdirectedRequest, "the connection was made before a reload changed whom the listener trusts")
+)
 
 // readHTTP2 fills the exchange's head. What HTTP/2 itself forbids, net/http
 // has refused already; what goes beyond is checked as for HTTP/1.1.
@@ -474,10 +486,14 @@ func (s *http2Sink) Interim(h *exchange.Head) error {
 	if err := http1.CopyFields(to, &links, nil); err != nil || len(links.Fields) == 0 {
 		return err
 	}
+	// If the stream is reset meanwhile, net/http may still be reading the header
+	// when WriteHeader has returned. A copy is what it reads where a length, which
+	// no interim answer has, must be left out.
+	to["Content-Length"] = []string{"0"}
 	s.hurry()
 	s.w.WriteHeader(h.Status)
 	s.rest()
-	delete(to, "Link")
+	clear(to)
 	return nil
 }
 

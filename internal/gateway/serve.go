@@ -102,7 +102,7 @@ func (g *Gateway) answer(x *exchange.Exchange, sink exchange.Sink, r *snapshot.R
 		return fault.LoopDetected
 	}
 	g.outbound(x, r)
-	err := r.Upstream.Do(x, r.Timeouts)
+	err := g.ask(x, r, lent)
 	if err != nil {
 		code := g.upstreamFault(x, err)
 		g.refuse(x, sink, code)
@@ -113,6 +113,19 @@ func (g *Gateway) answer(x *exchange.Exchange, sink exchange.Sink, r *snapshot.R
 	}
 	return g.move(x, sink, r, lent)
 }
+
+// ask sends the request and returns when the head of the answer is there. A
+// long body can put that off for as long as its sender likes: it is a stream
+// too.
+func (g *Gateway) ask(x *exchange.Exchange, r *snapshot.Route, lent *loan) error {
+	if x.Req.Length < 0 || x.Req.Length > longBody {
+		defer g.streams.leave(g.streams.enter(x, nil, r, lent, false), lent)
+	}
+	return r.Upstream.Do(x, r.Timeouts)
+}
+
+// longBody is the length from which a request body may take long to come.
+const longBody = 16 << 10
 
 // upstreamFault finds the code for an exchange that has no answer, and notes
 // the reason for the operator.

@@ -23,14 +23,14 @@ const (
 )
 
 // streams are the answers that go on after their head: tunnels, events, calls
-// of gRPC, long bodies. Once an answer is a stream it has given its snapshot
-// back, and keeps what carries it, its labels and its identity. From then on
-// it is judged by the snapshot in force: at once, when its identity expires,
-// and whenever judge is called.
+// of gRPC, long bodies; and requests whose body is long in coming. What has
+// become a stream has given its snapshot back, and keeps what carries it, its
+// labels and its identity. From then on it is judged by the snapshot in force:
+// at once, when its identity expires, and whenever judge is called.
 //
 // One goroutine looks at all of them, in shards, so that no lock is common to
-// all; it rests while there are none. Answers that go out in one piece never
-// come here.
+// all; it rests while there are none. What comes and goes in one piece
+// never comes here.
 type streams struct {
 	live *snapshot.Live
 	now  func() time.Time
@@ -77,21 +77,26 @@ func newStreams(live *snapshot.Live, now func() time.Time) *streams {
 	return s
 }
 
-// enter takes an exchange in whose response goes on after its head, with its
-// loan of the snapshot. sink is nil for a tunnel. leave must follow.
-func (s *streams) enter(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route, lent *loan) *stream {
+// enter takes an exchange in of which a part goes on for long, with its loan
+// of the snapshot; at once says that it is known to. sink is nil where
+// cancelling the exchange is enough: of a tunnel, of a request body. leave must
+// follow; then the exchange may enter again.
+func (s *streams) enter(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route, lent *loan, atOnce bool) *stream {
 	t := &stream{
 		x: x, sink: sink, shard: &s.shards[x.ID[0]%streamShards],
 		route: *x.Route, upstream: r.Target, identity: x.Identity,
-		lent: *lent, r: r,
+		lent: loan{s: lent.s}, r: r, hold: lent.hold,
 	}
-	lent.s = nil
 	due := s.now().Add(streamAge).UnixNano()
-	if sink == nil || endless(&x.Resp) {
+	switch {
+	case lent.s == nil: // it is a stream since it entered before
+		due = 0
+	case atOnce:
 		due = 0
 		given := t.give()
 		given.end()
 	}
+	lent.s, lent.hold = nil, snapshot.Loan{}
 	t.shard.mu.Lock()
 	t.place = len(t.shard.list)
 	t.shard.list = append(t.shard.list, t)
@@ -103,8 +108,9 @@ func (s *streams) enter(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Ro
 	return t
 }
 
-// leave ends what enter began, and notes on the exchange's loan whether it
-// came to be a stream. Afterwards nobody cancels the exchange.
+// leave ends what enter began, gives the exchange its loan again, or what has
+// taken its place, and notes there whether it came to be a stream. Afterwards
+// nobody cancels the exchange.
 func (s *streams) leave(t *stream, lent *loan) {
 	d := t.shard
 	d.mu.Lock()
@@ -115,9 +121,8 @@ func (s *streams) leave(t *stream, lent *loan) {
 	d.list, d.due = d.list[:last], d.due[:last]
 	d.mu.Unlock()
 	s.open.Add(-1)
-	lent.streamed = t.lent.s == nil
-	t.lent.end()
-	t.hold.End()
+	lent.s, lent.hold = t.lent.s, t.hold
+	lent.streamed = lent.s == nil
 }
 
 // give makes t a stream: it gives its snapshot back, and holds what carries

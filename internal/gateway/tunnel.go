@@ -9,7 +9,8 @@ import (
 // loan is a snapshot that is given back once, whoever comes first.
 type loan struct {
 	s        *snapshot.Snapshot
-	streamed bool // it was, before the exchange was over
+	hold     snapshot.Loan // since it was given back to a stream
+	streamed bool          // it was, before the exchange was over
 }
 
 func (l *loan) end() {
@@ -17,6 +18,8 @@ func (l *loan) end() {
 		l.s.Release()
 		l.s = nil
 	}
+	l.hold.End()
+	l.hold = snapshot.Loan{}
 }
 
 // tunnel joins client and upstream after a 101. The snapshot is given back
@@ -26,7 +29,7 @@ func (g *Gateway) tunnel(x *exchange.Exchange, sink exchange.Sink, r *snapshot.R
 	x.RespEdit.SetKnown(exchange.HeaderRequestID, x.IDText())
 	pin(x)
 	defer x.RespBody.Close()
-	defer g.streams.leave(g.streams.enter(x, nil, r, lent), lent)
+	defer g.streams.leave(g.streams.enter(x, nil, r, lent, true), lent)
 	err := sink.Tunnel(&x.Resp, &x.RespEdit, x.Switched.Conn, x.Switched.Buffered)
 	if err == nil {
 		return none

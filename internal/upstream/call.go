@@ -59,7 +59,7 @@ func newCall(p *http2Pool, x *exchange.Exchange, t http1.Timeouts) *call {
 		t.Connect = t.Total
 	}
 	c := &call{pool: p, x: x, limits: t, began: time.Now(), repeat: idempotent(x.Req.Method)}
-	c.ctx, c.cancel = context.WithCancelCause(context.WithValue(context.Background(), connectTime{}, t.Connect))
+	c.ctx, c.cancel = context.WithCancelCause(context.WithValue(context.Background(), asker{}, c))
 	c.idle = watch{every: t.Idle, expire: func() { c.cancel(errIdle) }}
 	return c
 }
@@ -226,7 +226,9 @@ func announced(h *exchange.Head) http.Header {
 	}
 	clear(names)
 	for i := range trailers.Fields {
-		if f := &trailers.Fields[i]; !f.Drop {
+		// Names of the kind that is taken out of heads, such as X-Real-IP: a
+		// target may put trailers among them.
+		if f := &trailers.Fields[i]; !f.Drop && !bytes.HasPrefix(f.Name, []byte("X-")) {
 			names[string(f.Name)] = nil
 		}
 	}

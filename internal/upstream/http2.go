@@ -16,12 +16,11 @@ import (
 )
 
 const (
-	http2Window    = 256 << 10 // of a response body: what is held for a client that is slow
-	http2Head      = 32 << 10  // bytes of a response head
-	http2Idle      = time.Minute
-	http2Handshake = 30 * time.Second // at most; timeout.connect is what counts
-	http2Ping      = 15 * time.Second // a silent connection is asked whether it is still there
-	http2Write     = 30 * time.Second
+	http2Window = 256 << 10 // of a response body: what is held for a client that is slow
+	http2Head   = 32 << 10  // bytes of a response head
+	http2Idle   = time.Minute
+	http2Ping   = 15 * time.Second // a silent connection is asked whether it is still there
+	http2Write  = 30 * time.Second
 )
 
 // http2Pool is the connections to one target that speaks HTTP/2, over TLS or
@@ -55,9 +54,8 @@ func newHTTP2Pool(t Target, rules *dial.Rules, grpc bool) *http2Pool {
 	p.transport = &http.Transport{
 		Protocols: only, HTTP2: frames,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			return p.connect(ctx, rules, network, address)
+			return p.connect(ctx, rules, network, address, nil)
 		},
-		TLSHandshakeTimeout:    http2Handshake,
 		IdleConnTimeout:        http2Idle,
 		MaxResponseHeaderBytes: http2Head,
 		DisableCompression:     true,
@@ -76,34 +74,60 @@ func newHTTP2Pool(t Target, rules *dial.Rules, grpc bool) *http2Pool {
 		}
 		return nil
 	}
-	p.transport.TLSClientConfig = cfg
+	p.transport.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		return p.connect(ctx, rules, network, address, cfg)
+	}
 	return p
 }
 
-// connectTime is the key under which a context holds timeout.connect.
-type connectTime struct{}
+// asker is the key under which a context holds the call that asks for a
+// connection.
+type asker struct{}
 
-// connect makes a connection for the transport, whose context outlives the
-// exchange that asked for it.
-func (p *http2Pool) connect(ctx context.Context, rules *dial.Rules, network, address string) (net.Conn, error) {
-	if d, _ := ctx.Value(connectTime{}).(time.Duration); d > 0 {
+// connect makes a connection for the transport, over TLS if cfg says how. The
+// transport would go on with it after the exchange that asked has ended: we do
+// not, so that there are no more in the making than exchanges.
+func (p *http2Pool) connect(ctx context.Context, rules *dial.Rules, network, address string, cfg *tls.Config) (net.Conn, error) {
+	if c, _ := ctx.Value(asker{}).(*call); c != nil {
+		if d := c.limits.Connect; d > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, d)
+			defer cancel()
+		}
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, d)
+		ctx, cancel = context.WithCancel(ctx)
 		defer cancel()
+		defer context.AfterFunc(c.ctx, cancel)()
 	}
 	c, err := rules.Context(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
 	conn := &http2Conn{Conn: c, pool: p}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.over() {
+	if !p.add(conn) {
 		c.Close()
 		return nil, errClosed
 	}
-	p.open[conn] = true
-	return conn, nil
+	if cfg == nil {
+		return conn, nil
+	}
+	secure := tls.Client(conn, cfg)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secure, nil
+}
+
+// add counts a connection in, unless nobody needs it any more.
+func (p *http2Pool) add(c *http2Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over() {
+		return false
+	}
+	p.open[c] = true
+	return true
 }
 
 // http2Conn is a connection that its pool knows of.

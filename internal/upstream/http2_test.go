@@ -384,19 +384,22 @@ func TestTrailersOverHTTP2(t *testing.T) {
 		}
 		w.Header().Set(http.TrailerPrefix+"X-Got", fmt.Sprint(r.Trailer))
 	})
-	sum := &exchange.Head{Fields: []exchange.Field{{Name: []byte("X-Sum"), Value: []byte("1")}, {Name: []byte("Dropped"), Value: []byte("1"), Drop: true}}}
+	sum := &exchange.Head{}
+	for _, name := range []string{"Content-Digest", "Grpc-A", "Dropped", "X-Sum", "x-real-ip", "X_Forwarded_For", "X-Forwarded_For"} {
+		sum.Fields = append(sum.Fields, exchange.Field{Name: []byte(name), Value: []byte("1"), Drop: name == "Dropped"})
+	}
 	for _, c := range []struct {
 		protocol upstream.Protocol
 		major    int
 		want     string
 	}{
 		{upstream.HTTP2, 2, "Grpc-Status X-Got X-Sum / map[]"},
-		{upstream.GRPC, 1, "Grpc-Status X-Got X-Sum / map[X-Sum:[1]]"},
-		{upstream.GRPC, 2, "Grpc-Status My-Meta X-Got X-Sum / map[X-Sum:[1]]"},
+		{upstream.GRPC, 1, "Grpc-Status X-Got X-Sum / map[Content-Digest:[1] Grpc-A:[1]]"},
+		{upstream.GRPC, 2, "Grpc-Status My-Meta X-Got X-Sum / map[Content-Digest:[1] Grpc-A:[1]]"},
 	} {
 		b := newBody(strings.NewReader("hello"))
 		b.trailers = sum
-		x := call("POST", "/", b, -1, "Trailer", "X-Sum, Dropped")
+		x := call("POST", "/", b, -1, "Trailer", "content-digest, Grpc-A, Dropped, X-Sum, x-real-ip, X_Forwarded_For, X-Forwarded_For")
 		x.Req.Major = c.major
 		if text, err := answer(h2group(t, s, c.protocol), x, times); text != "body" || err != nil {
 			t.Fatal(text, err)
