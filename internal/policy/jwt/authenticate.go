@@ -228,7 +228,7 @@ func (t *accepted) unproved(x *exchange.Exchange, how scheme) (code fault.Code, 
 	case !t.bound:
 		return fault.TokenBindingFailed, "a token that is not bound was presented by scheme DPoP"
 	case t.toCert == nil || how != bearer:
-		return fault.TokenBindingFailed, "the token is bound (cnf) to what cannot be checked here"
+		return fault.TokenBindingFailed, "the token is bound (cnf) and no proof of possession can be checked"
 	}
 	switch cert := x.ClientCert(); {
 	case cert.State == exchange.CertUnknown:
