@@ -152,7 +152,7 @@ func start(o Options) (_ *app, err error) {
 func NewCompiler(m *telemetry.Metrics, v *keys.Verdicts, c *counters.Memory, log *slog.Logger, state *State) *snapshot.Compiler {
 	return &snapshot.Compiler{
 		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: m, Verdicts: v, Counters: c, Log: log, Guard: guessing.NewGuard(),
-		ReadFile: secret.ReadFile, Local: (&locals{keyring: keyring{state: state}, log: log, guesses: guessing.NewGuesses()}).of,
+		ReadFile: secret.ReadFile, ReadLists: readLists, Local: (&locals{keyring: keyring{state: state}, log: log, guesses: guessing.NewGuesses()}).of,
 	}
 }
 
@@ -265,6 +265,15 @@ func (a *app) prepareGateway(next *snapshot.Snapshot, doc *config.Document) (com
 		a.drain.Store(&doc.Drain)
 		a.open.Store(doc.Admin.Metrics == "open")
 	}, abort, nil
+}
+
+// readLists reads a file of revocation lists.
+func readLists(path string) ([]byte, error) {
+	b, err := secret.ReadRegular(path, keys.MaxRevocationLists)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", path, err)
+	}
+	return b, nil
 }
 
 // warn says what an operator should know of a listener.

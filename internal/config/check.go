@@ -29,6 +29,7 @@ func checkDocument(doc *Document, d *decoder) {
 	for i := range doc.Listeners {
 		c.guard(&doc.Listeners[i].Limits, under(item("listeners", i), "limits"))
 		c.front(&doc.Listeners[i], item("listeners", i))
+		c.clientCertificates(&doc.Listeners[i], item("listeners", i))
 		if doc.Listeners[i].H2C && !doc.Listeners[i].Plain() {
 			c.complain(under(item("listeners", i), "h2c"), "HTTP/2 without TLS on a listener with TLS, which speaks HTTP/2 anyway", "remove it")
 		}
@@ -351,6 +352,9 @@ func (c *checker) consumers() {
 				c.complain(at, "the same key is listed by "+other, "give every consumer keys of its own")
 			}
 			keys[k.Hash] = item(under(path, "apiKeys"), i)
+		}
+		for i := range e.Value.Certificates {
+			c.consumerCert(&e.Value.Certificates[i], item(under(path, "certificates"), i))
 		}
 		for i, caller := range e.Value.Clients {
 			at := item(under(path, "clients"), i)

@@ -79,6 +79,7 @@ type Listener struct {
 	ProxyProtocol   *ProxyProtocol       `json:"proxyProtocol"`  // nil: nobody speaks it
 	TrustedProxies  scalar.List[Network] `json:"trustedProxies"` // whose word on the client is taken
 	Forwarded       string               `json:"forwarded" enum:"x-forwarded,rfc7239"`
+	CertHeader      *CertHeader          `json:"clientCertHeader"` // nil: nobody forwards certificates
 }
 
 func (l *Listener) defaults() {
@@ -88,6 +89,13 @@ func (l *Listener) defaults() {
 
 // ProxyProtocol says who begins a connection with a PROXY header.
 type ProxyProtocol struct {
+	From scalar.List[Network] `json:"from" required:"true"`
+}
+
+// CertHeader says which proxies forward their clients' certificates, and in
+// which field.
+type CertHeader struct {
+	Form string               `json:"form" required:"true" enum:"client-cert,xfcc"`
 	From scalar.List[Network] `json:"from" required:"true"`
 }
 
@@ -116,9 +124,15 @@ func (t *ListenerTLS) UnmarshalText(text []byte) error {
 
 // ClientAuth says what is asked of clients in the handshake.
 type ClientAuth struct {
-	CAFile File   `json:"caFile" required:"true"`
-	Mode   string `json:"mode" enum:"none,optional,required"`
+	CAFile  File              `json:"caFile" required:"true"`
+	Mode    string            `json:"mode" enum:"none,optional,required"`
+	CRLFile scalar.List[File] `json:"crlFile"`
+	OCSP    string            `json:"ocsp"` // aia, or the URL of a responder; empty: nobody is asked
 }
+
+// OCSPByCertificate is the word for asking the responder that a certificate
+// names (Authority Information Access).
+const OCSPByCertificate = "aia"
 
 func (a *ClientAuth) defaults() { a.Mode = "required" }
 
@@ -231,9 +245,10 @@ type Client struct {
 
 // Consumer is a named caller.
 type Consumer struct {
-	APIKeys []APIKey            `json:"apiKeys"`
-	Clients []Caller            `json:"clients"`
-	Roles   scalar.List[string] `json:"roles"` // of its own credentials; a token brings its own
+	APIKeys      []APIKey            `json:"apiKeys"`
+	Certificates []ConsumerCert      `json:"certificates"`
+	Clients      []Caller            `json:"clients"`
+	Roles        scalar.List[string] `json:"roles"` // of its own credentials; a token brings its own
 	// Password is an Argon2id hash in PHC form, or a reference to one: the
 	// consumer's name and the password are Basic credentials.
 	Password secret.Value `json:"password"`
@@ -243,6 +258,15 @@ type Consumer struct {
 type APIKey struct {
 	Hash    Digest      `json:"hash" required:"true"`
 	Expires scalar.Date `json:"expires"` // zero: never
+}
+
+// ConsumerCert says which client certificates are a consumer's: by one of
+// three names, and by the CA that vouches for it.
+type ConsumerCert struct {
+	CAFile     File       `json:"caFile"` // may be left out where there is one CA
+	SANDNS     string     `json:"sanDns"`
+	SANURI     string     `json:"sanUri"`
+	Thumbprint Thumbprint `json:"thumbprint"`
 }
 
 // Caller is a client of an issuer: the only way for a token to become a named

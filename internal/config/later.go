@@ -11,11 +11,11 @@ var later = map[reflect.Type][]string{
 		"secretsDir", "source",
 	},
 	reflect.TypeFor[Listener](): {
-		"publicUrl", "clientCertHeader",
+		"publicUrl",
 	},
 	reflect.TypeFor[ListenerTLS](): {"acme"},
 	reflect.TypeFor[Issuer]():      {"login"},
-	reflect.TypeFor[Consumer]():    {"certificates", "plan"},
+	reflect.TypeFor[Consumer]():    {"plan"},
 	reflect.TypeFor[Upstream]():    {"balance", "healthCheck", "outlier", "retry", "circuitBreaker"},
 	reflect.TypeFor[Target]():      {"weight"},
 	reflect.TypeFor[UpstreamRef](): {"split", "sticky"},

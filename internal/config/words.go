@@ -113,6 +113,31 @@ func (d Digest) MarshalText() ([]byte, error) {
 
 var errDigest = errors.New("a hash is sha256: and 64 hex digits")
 
+// Thumbprint is the SHA-256 of a certificate in DER, written as 64 hex digits,
+// with or without "sha256:" before them and colons between them. The zero
+// Thumbprint is none.
+type Thumbprint [sha256.Size]byte
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (t *Thumbprint) UnmarshalText(text []byte) error {
+	hexed := strings.TrimPrefix(string(text), "sha256:")
+	if len(hexed) == 3*len(t)-1 {
+		hexed = strings.ReplaceAll(hexed, ":", "")
+	}
+	if len(hexed) != 2*len(t) {
+		return errThumbprint
+	}
+	if _, err := hex.Decode(t[:], []byte(hexed)); err != nil || *t == (Thumbprint{}) {
+		return errThumbprint
+	}
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (t Thumbprint) MarshalText() ([]byte, error) { return Digest(t).MarshalText() }
+
+var errThumbprint = errors.New("a thumbprint is the SHA-256 of the certificate, 64 hex digits, as openssl x509 -fingerprint -sha256 prints it")
+
 // Digest returns the SHA-256 by which the client's secret is recognised.
 // Before Resolve it is that of nothing.
 func (c *Client) Digest() Digest {

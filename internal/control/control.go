@@ -37,7 +37,7 @@ type Control struct {
 
 	load   sync.Mutex // one attempt at a time
 	tried  fingerprint
-	beside map[string]fingerprint // the files that the last attempt read beside it
+	beside map[string]beside // the files that the last attempt read beside it
 	mu     sync.Mutex
 	status Status
 }
@@ -99,11 +99,17 @@ func (c *Control) attempt() (string, error) {
 		return "", err
 	}
 	compiler := *c.compiler
-	c.beside = map[string]fingerprint{}
-	compiler.ReadFile = func(path string) ([]byte, error) {
-		b, err := c.compiler.ReadFile(path)
-		c.beside[path] = besideOf(path, b, err)
-		return b, err
+	c.beside = map[string]beside{}
+	noting := func(read func(path string) ([]byte, error)) func(path string) ([]byte, error) {
+		return func(path string) ([]byte, error) {
+			b, err := read(path)
+			c.beside[path] = beside{besideOf(path, b, err), read}
+			return b, err
+		}
+	}
+	compiler.ReadFile = noting(compiler.ReadFile)
+	if compiler.ReadLists != nil {
+		compiler.ReadLists = noting(compiler.ReadLists)
 	}
 	next, doc, err := compile(c.path, src, &compiler)
 	if err != nil {
@@ -193,6 +199,12 @@ func fingerprintOf(src []byte, err error) fingerprint {
 	return sha256.Sum256(append([]byte("file "), src...))
 }
 
+// beside is a file that the configuration names, as it was, and how it is read.
+type beside struct {
+	fingerprint
+	read func(path string) ([]byte, error)
+}
+
 // besideOf is the fingerprint of a file that the configuration names: of what
 // is in it, and of who may use it.
 func besideOf(path string, b []byte, err error) fingerprint {
@@ -214,8 +226,8 @@ func (c *Control) besideChanged() bool {
 	c.load.Lock()
 	defer c.load.Unlock()
 	for path, was := range c.beside {
-		b, err := c.compiler.ReadFile(path)
-		if besideOf(path, b, err) != was {
+		b, err := was.read(path)
+		if besideOf(path, b, err) != was.fingerprint {
 			return true
 		}
 	}

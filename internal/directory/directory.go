@@ -9,6 +9,7 @@ package directory
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,9 +25,18 @@ type Consumer struct {
 	Name    string
 	Roles   []string
 	Keys    []Key
+	Certs   []Cert
 	Clients []Client
 	// Password is the hash of its password; nil: it has none.
 	Password *password.Hash
+}
+
+// Cert says which client certificates are a consumer's: those that have one of
+// three names, and whose chain ends in one of some CAs.
+type Cert struct {
+	Roots      [][sha256.Size]byte // SHA-256 of the CA certificates; never none
+	DNS, URI   string
+	Thumbprint [sha256.Size]byte
 }
 
 // Key is an API key as it was written: its SHA-256, never the key.
@@ -64,12 +74,33 @@ func (p Problems) Error() string {
 type Directory struct {
 	consumers map[string]*exchange.Consumer
 	keys      map[[sha256.Size]byte]*exchange.KeyRecord
+	certs     map[certName][]certRecord
 	clients   map[Client]*exchange.Consumer
 	memory    *Memory // nil: there is no store
 	within    time.Duration
 	passwords map[string]account
 	hashes    []*password.Hash // of passwords, in the order they were given
 	seed      [sha256.Size]byte
+}
+
+// certName is one name of a certificate.
+type certName struct {
+	kind byte // 'd', 'u' or 't'
+	text string
+}
+
+type certRecord struct {
+	record *exchange.CertRecord
+	roots  [][sha256.Size]byte
+}
+
+func (r *certRecord) endsIn(roots [][sha256.Size]byte) bool {
+	for i := range roots {
+		if slices.Contains(r.roots, roots[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 // account is a consumer with a password.
@@ -90,6 +121,7 @@ func Over(m *Memory, within time.Duration, consumers []Consumer) (*Directory, er
 		memory: m, within: within,
 		consumers: make(map[string]*exchange.Consumer, len(consumers)),
 		keys:      make(map[[sha256.Size]byte]*exchange.KeyRecord),
+		certs:     make(map[certName][]certRecord),
 		clients:   make(map[Client]*exchange.Consumer),
 		passwords: make(map[string]account),
 	}
@@ -140,6 +172,9 @@ func (d *Directory) add(c *Consumer, problems Problems) Problems {
 		}
 		d.keys[key.Digest] = &exchange.KeyRecord{Consumer: known, Expires: key.Expires}
 	}
+	for i, cert := range c.Certs {
+		d.addCert(fmt.Sprintf("certificates[%d]", i), known, &cert, complain)
+	}
 	for i, client := range c.Clients {
 		path := fmt.Sprintf("clients[%d]", i)
 		if client.Issuer == "" || client.ID == "" {
@@ -154,6 +189,63 @@ func (d *Directory) add(c *Consumer, problems Problems) Problems {
 	}
 	return problems
 }
+
+func (d *Directory) addCert(path string, known *exchange.Consumer, cert *Cert, complain func(path, format string, args ...any)) {
+	var names []certName
+	if cert.DNS != "" {
+		names = append(names, certName{'d', strings.ToLower(cert.DNS)})
+	}
+	if cert.URI != "" {
+		names = append(names, certName{'u', cert.URI})
+	}
+	if cert.Thumbprint != ([sha256.Size]byte{}) {
+		names = append(names, certName{'t', string(cert.Thumbprint[:])})
+	}
+	if len(names) != 1 || len(cert.Roots) == 0 {
+		complain(path, "needs one of sanDns, sanUri and thumbprint, and a CA")
+		return
+	}
+	name := names[0]
+	for _, first := range d.certs[name] {
+		if first.endsIn(cert.Roots) {
+			complain(path, "such certificates are already those of consumer %s; a certificate belongs to one consumer, once", first.record.Consumer.Name)
+			return
+		}
+	}
+	text := map[byte]string{'d': "dns " + name.text, 'u': "uri " + name.text, 't': "sha256 " + hex.EncodeToString(cert.Thumbprint[:])}[name.kind]
+	d.certs[name] = append(d.certs[name], certRecord{&exchange.CertRecord{Consumer: known, Name: text}, slices.Clone(cert.Roots)})
+}
+
+// Certificate finds by what a verified certificate is a consumer's, nil if it
+// is nobody's. rival is that of another consumer who claims it too.
+func (d *Directory) Certificate(c *exchange.CertFacts) (record, rival *exchange.CertRecord) {
+	if d == nil || c == nil {
+		return nil, nil
+	}
+	see := func(name certName) {
+		for i := range d.certs[name] {
+			switch r := &d.certs[name][i]; {
+			case !r.endsIn(c.Roots):
+			case record == nil:
+				record = r.record
+			case record.Consumer != r.record.Consumer:
+				rival = r.record
+			}
+		}
+	}
+	for _, name := range c.DNS {
+		see(certName{'d', name})
+	}
+	if len(c.URI) == 1 || !slices.ContainsFunc(c.URI, isSPIFFE) { // a document of SPIFFE has one name, no more
+		for _, name := range c.URI {
+			see(certName{'u', name})
+		}
+	}
+	see(certName{'t', string(c.Thumbprint[:])})
+	return record, rival
+}
+
+func isSPIFFE(uri string) bool { return strings.HasPrefix(uri, "spiffe:") }
 
 // Key finds an API key. The code is None if it is good at that moment;
 // otherwise why it is not, and the record is nil unless the key is known. Only

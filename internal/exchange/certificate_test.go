@@ -1,6 +1,7 @@
 package exchange_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"testing"
@@ -15,7 +16,7 @@ type judge struct {
 	verdict exchange.CertVerdict
 }
 
-func (j *judge) JudgeCert(_ []*x509.Certificate, now time.Time) (exchange.CertVerdict, time.Time) {
+func (j *judge) JudgeCert(_ context.Context, _ []*x509.Certificate, now time.Time) (exchange.CertVerdict, time.Time) {
 	j.asked++
 	return j.verdict, now.Add(time.Hour)
 }

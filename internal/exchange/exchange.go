@@ -11,7 +11,6 @@ package exchange
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -43,7 +42,12 @@ type Exchange struct {
 	Identity  *Identity // nil until proved; immutable, shared
 	Verified  HeaderID  // field whose credential was proved and goes on to the upstream; HeaderOther: none does
 	CertJudge CertJudge // judges what the client showed; nil: nobody does. See ClientCert
-	Trail     Trail
+	CertAsked bool      // ClientCert was asked: what becomes of x depends on it
+	// ForwardedCert is what the peer says its client showed, where it is a
+	// proxy that forwards certificates; nil: nothing.
+	ForwardedCert *Shown
+
+	Trail Trail
 
 	// Challenges are the values of WWW-Authenticate of a refusal; constants.
 	Challenges []string
@@ -100,7 +104,7 @@ func (x *Exchange) Reset() {
 	x.ID, x.Client, x.Secure, x.Start = RequestID{}, netip.Addr{}, false, time.Time{}
 	x.ForwardedFor, x.ForwardedHost = nil, nil
 	x.Route, x.Params, x.Allow = nil, x.Params[:0], ""
-	x.Identity, x.CertJudge = nil, nil
+	x.Identity, x.CertJudge, x.CertAsked, x.ForwardedCert = nil, nil, false, nil
 	x.Verified, x.Challenges = HeaderOther, nil
 	x.RetryAfter, x.Reason = 0, ""
 	x.Upgrade, x.Switched = "", Switched{}
@@ -145,8 +149,11 @@ type Conn struct {
 	Front    *Front               // the peer is one of these proxies; nil: it speaks for nobody but itself
 	AsksCert bool                 // the listener asks clients for a certificate
 
-	shown []*x509.Certificate      // by the client, not verified
-	memo  atomic.Pointer[certMemo] // the last verdict on them
+	// CertHeader is how the peer, a proxy, forwards what its clients showed;
+	// nil: it speaks for itself.
+	CertHeader *CertHeader
+
+	shown *Shown // by the peer; nil: nothing
 }
 
 // Front is the proxies in front of a listener whose word on the client is

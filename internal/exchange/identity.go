@@ -10,7 +10,7 @@ import (
 // Identity is who a request was proved to come from: the result of
 // authentication. It is immutable and may be shared by many exchanges.
 type Identity struct {
-	Method   string // "jwt", "apiKey", "basic", "none"
+	Method   string // "jwt", "apiKey", "basic", "mtls", "none"
 	Proof    string // how it was proved, for the operator: "RS256 kid 4f1c", "wk_1a2b3c4d"
 	Issuer   string // the issuer's name in the configuration
 	Subject  string
@@ -91,6 +91,13 @@ func (r *KeyRecord) Identity(ref KeyRef) *Identity {
 		return r.proved.Load()
 	}
 	return id
+}
+
+// CertRecord is what is known of a consumer's certificates: by what they are
+// the consumer's. Immutable.
+type CertRecord struct {
+	Consumer *Consumer
+	Name     string // "dns batch.acme.example"
 }
 
 // Anonymous is the identity of callers of public routes.

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"context"
 	"crypto/x509"
 	"net"
 	"reflect"
@@ -99,6 +100,8 @@ type all struct{ ResponseBody }
 
 func (all) Interrupt() {}
 
-func (all) JudgeCert([]*x509.Certificate, time.Time) (v CertVerdict, until time.Time) { return }
+func (all) JudgeCert(context.Context, []*x509.Certificate, time.Time) (v CertVerdict, until time.Time) {
+	return
+}
 
 func (all) Interim(*Head) error { return nil }

@@ -30,6 +30,10 @@ const (
 	KeyMalformed
 	PasswordWrong
 	AccountLocked
+	CertificateMissing
+	CertificateInvalid
+	CertificateUntrusted
+	CertificateRevoked
 	ScopeMissing
 	RoleMissing
 	PolicyDenied
@@ -100,6 +104,10 @@ var catalogue = [...]entry{
 	KeyMalformed:              {name: "key_malformed", public: KeyInvalid, status: 401, mend: "the value is not a Warder key (form wk_PREFIX_SECRET, with its checksum); look for a cut or altered copy"},
 	PasswordWrong:             {name: "password_wrong", status: 401, detail: "The user name or the password is wrong.", mend: "compare user name and password with those of the consumer; `warder password hash` makes the line for another password"},
 	AccountLocked:             {name: "account_locked", public: PasswordWrong, status: 401, mend: "too many wrong passwords came before, so that right ones are refused too for up to five minutes; find who sends them in the access log, and see Guessing in OPERATING.md"},
+	CertificateMissing:        {name: "certificate_missing", status: 403, detail: "A client certificate is required.", mend: "open the connection with a client certificate, on a listener with clientAuth"},
+	CertificateInvalid:        {name: "certificate_invalid", status: 403, detail: "The client certificate is not accepted.", mend: "see the inner code"},
+	CertificateUntrusted:      {name: "certificate_untrusted", public: CertificateInvalid, status: 403, mend: "the reason names what does not hold: the chain to a CA of clientAuth, the dates, the purpose, or that no consumer lists the certificate"},
+	CertificateRevoked:        {name: "certificate_revoked", public: CertificateInvalid, status: 403, mend: "the CA has revoked the certificate; have it issue another one"},
 	ScopeMissing:              {name: "scope_missing", status: 403, detail: "The access token lacks a required scope.", mend: "grant scope {missing} to client {client} at issuer {issuer}"},
 	RoleMissing:               {name: "role_missing", status: 403, detail: "The caller lacks a required role.", mend: "grant role {missing} to {consumer}"},
 	PolicyDenied:              {name: "policy_denied", status: 403, detail: "The request is not allowed.", mend: "see the policy's condition"},

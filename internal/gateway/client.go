@@ -18,6 +18,9 @@ func whoAsks(x *exchange.Exchange) {
 	if x.Conn.Front != nil {
 		askProxy(x)
 	}
+	if x.Conn.CertHeader != nil {
+		x.ForwardedCert = forwardedCert(x)
+	}
 }
 
 // askProxy takes the word of the peer, a trusted proxy. It is apart from

@@ -128,6 +128,9 @@ func (l *listener) serve(tcp *net.TCPConn) {
 	if spec.Front.Trusts(info.Peer.Addr()) {
 		info.Front = spec.Front
 	}
+	if spec.CertHeader.Covers(info.Peer.Addr()) {
+		info.CertHeader = spec.CertHeader
+	}
 	if spec.TLS == nil {
 		l.servePlain(tcp, guest, spec, info)
 		return

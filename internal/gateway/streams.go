@@ -61,6 +61,7 @@ type stream struct {
 	route    exchange.Route
 	upstream string
 	identity *exchange.Identity
+	witness  exchange.Witness
 
 	// Guarded by the shard's mu while the stream is in it.
 	place int             // in the shard
@@ -84,7 +85,7 @@ func newStreams(live *snapshot.Live, now func() time.Time) *streams {
 func (s *streams) enter(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route, lent *loan, atOnce bool) *stream {
 	t := &stream{
 		x: x, sink: sink, shard: &s.shards[x.ID[0]%streamShards],
-		route: *x.Route, upstream: r.Target, identity: x.Identity,
+		route: *x.Route, upstream: r.Target, identity: x.Identity, witness: x.Witness(),
 		lent: loan{s: lent.s}, r: r, hold: lent.hold,
 	}
 	due := s.now().Add(streamAge).UnixNano()
@@ -217,7 +218,7 @@ func (s *streams) look() {
 // judge ends the stream if it does not hold, and returns when it is to be
 // asked again.
 func (t *stream) judge(in *snapshot.Snapshot, now time.Time) int64 {
-	until, f := in.Holds(t.route, t.upstream, t.identity, now)
+	until, f := in.Holds(t.route, t.upstream, t.identity, t.witness, now)
 	switch {
 	case f != nil:
 		t.x.Cancel(f)

@@ -138,7 +138,7 @@ func TestClientCertificatesAreJudgedByChainPurposeConstraintsAndTime(t *testing.
 		for i, one := range c.shown {
 			shown[i] = one.cert
 		}
-		v, until := cas.JudgeCert(shown, c.at)
+		v, until := cas.JudgeCert(t.Context(), shown, c.at)
 		if v.State != c.want {
 			t.Errorf("%s: %v (%s)", name, v.State, v.Reason)
 			continue

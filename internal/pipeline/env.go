@@ -24,6 +24,7 @@ type Env struct {
 	Guard     *guessing.Guard // what keeps guesses slow, outliving snapshots; nil: nothing does
 	Spared    guessing.Spared // networks that nothing automatic is held against
 	Public    bool            // the route has auth: none
+	AsksCerts bool            // clients may show a certificate on some listener
 }
 
 // Directory is who may call: consumers and their credentials, in memory.
@@ -32,6 +33,9 @@ type Directory interface {
 	// not, and the record may be nil. Only if ask is true may this take time: at
 	// most 100 ms, to ask the store.
 	Key(ref exchange.KeyRef, now time.Time, ask bool) (*exchange.KeyRecord, fault.Code)
+	// Certificate finds by what a verified certificate is a consumer's, nil if
+	// it is nobody's. rival is that of another consumer who claims it too.
+	Certificate(c *exchange.CertFacts) (record, rival *exchange.CertRecord)
 	// Client finds the named consumer that claims this client of this issuer.
 	Client(issuer, client string) (*exchange.Consumer, bool)
 	// Consumer finds a consumer by its name.

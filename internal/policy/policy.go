@@ -12,6 +12,7 @@ import (
 	"github.com/warder-gateway/warder/internal/policy/consumers"
 	"github.com/warder-gateway/warder/internal/policy/introspect"
 	"github.com/warder-gateway/warder/internal/policy/jwt"
+	"github.com/warder-gateway/warder/internal/policy/mtls"
 	"github.com/warder-gateway/warder/internal/policy/public"
 	"github.com/warder-gateway/warder/internal/policy/ratelimit"
 	"github.com/warder-gateway/warder/internal/policy/roles"
@@ -26,6 +27,7 @@ func Catalog() []pipeline.Kind {
 		pipeline.Policy("auth.introspect", introspect.New),
 		pipeline.Policy("auth.apiKey", apikey.New),
 		pipeline.Policy("auth.basic", basic.New),
+		pipeline.Policy("auth.mtls", mtls.New),
 		pipeline.Policy("auth.scopes", scopes.New),
 		pipeline.Policy("auth.anyScope", scopes.NewAny),
 		pipeline.Policy("auth.roles", roles.New),

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"cmp"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -48,6 +49,8 @@ type Compiler struct {
 	// ReadFile reads certificates and keys: all that is read from outside the
 	// document.
 	ReadFile func(path string) ([]byte, error)
+	// ReadLists reads revocation lists, which may be large; nil: ReadFile does.
+	ReadLists func(path string) ([]byte, error)
 	// Local returns what Warder answers itself under a document.
 	Local func(doc *config.Document) (Local, error)
 }
@@ -111,6 +114,7 @@ type build struct {
 	spared    guessing.Spared
 	issuers   map[string]*pipeline.Issuer
 	limits    map[string]pipeline.Limit
+	roots     []*x509.Certificate // by which listeners judge clients
 	upstreams map[string]*upstream.Group
 	carriers  map[string]string   // pool keys of upstreams
 	decoded   map[config.Node]any // configuration of policies
@@ -179,6 +183,11 @@ func (b *build) compile() {
 			b.s.reads = append(b.s.reads, strings.ToLower(h.Name))
 		}
 	}
+	for _, l := range b.s.Listeners {
+		if l.CertHeader != nil {
+			b.s.reads = append(b.s.reads, "client-cert", "client-cert-chain", "x-forwarded-client-cert")
+		}
+	}
 	b.s.reads = append(b.s.reads, b.spoken...)
 	slices.Sort(b.s.reads)
 	b.s.reads = slices.Compact(b.s.reads)
@@ -216,7 +225,7 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 	}
 	env := pipeline.Env{
 		Route: f.Name, Public: f.Public, Directory: b.directory, Guard: b.Guard, Spared: b.spared,
-		Issuer: b.issuer, Limit: b.limit,
+		Issuer: b.issuer, Limit: b.limit, AsksCerts: len(b.s.judges) > 0,
 	}
 	var parts []pipeline.Parts
 	policies := slices.Clone(f.Policies)
@@ -381,6 +390,7 @@ func (b *build) compileDirectory() {
 		for _, cl := range e.Value.Clients {
 			c.Clients = append(c.Clients, directory.Client{Issuer: cl.Issuer, ID: cl.ID})
 		}
+		c.Certs = b.certsOf(e.Name, e.Value.Certificates)
 		consumers = append(consumers, c)
 	}
 	var err error

@@ -46,6 +46,9 @@ func (b *build) compileListeners() {
 				Connections: connections,
 			},
 		}
+		if h := l.CertHeader; h != nil {
+			spec.CertHeader = &exchange.CertHeader{From: config.Prefixes(h.From), XFCC: h.Form == "xfcc"}
+		}
 		if l.TLS != nil && !l.TLS.None {
 			b.serverTLS(path+".tls", spec, l.TLS)
 		}
@@ -74,6 +77,9 @@ func securityOf(l *Listener) string {
 	parts := []string{"listener", fmt.Sprint(l.Redirect, l.Introducers, l.H2C)}
 	if l.Front != nil {
 		parts = append(parts, "front", fmt.Sprint(*l.Front))
+	}
+	if l.CertHeader != nil {
+		parts = append(parts, "certHeader", fmt.Sprint(*l.CertHeader))
 	}
 	if l.TLS != nil {
 		parts = append(parts, "tls", fmt.Sprint(l.TLS.MinVersion), l.asks)

@@ -43,8 +43,8 @@ type Snapshot struct {
 	redirect *Route       // answers on listeners that only redirect; nil: nobody does
 	hasLocal bool
 	legend   *exchange.Legend
-	reads    []string                      // request fields that routes and policies read, lower case
-	judges   map[string]exchange.CertJudge // of client certificates, by listener
+	reads    []string             // request fields that routes and policies read, lower case
+	judges   map[string]certRules // of client certificates, by listener
 	streams  streamRules
 	loans    loans
 
@@ -61,8 +61,9 @@ type Listener struct {
 	Exposed     bool        // plain, and other machines can reach it
 	Redirect    bool        // sends every request to HTTPS, and serves nothing else
 	Front       *exchange.Front
-	Introducers []netip.Prefix // peers whose connections begin with a PROXY header
-	Security    string         // digest of whom it trusts: connections end when it changes
+	CertHeader  *exchange.CertHeader // nil: nobody forwards certificates
+	Introducers []netip.Prefix       // peers whose connections begin with a PROXY header
+	Security    string               // digest of whom it trusts: connections end when it changes
 	Limits      http1.Limits
 	Connections int
 	PerAddress  int // connections of one client's address
@@ -185,8 +186,10 @@ func (s *Snapshot) Decide(x *exchange.Exchange, w *pipeline.World) (*Route, pipe
 		x.Reason = why
 		return nil, s.unmatched(x, fault.MisdirectedRequest, why)
 	}
-	if x.Conn != nil && x.Conn.ShowsCert() {
-		x.CertJudge = s.judges[x.Conn.Listener]
+	if x.Conn != nil && s.judges != nil {
+		if code := s.judgeConnection(x); code != fault.None {
+			return nil, s.unmatched(x, code, x.Reason)
+		}
 	}
 	r, code := s.find(x)
 	if r == nil {

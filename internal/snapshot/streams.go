@@ -38,20 +38,29 @@ var (
 	errConsumerGone = fault.New(fault.ConsumerNotAllowed, "the consumer of this stream is no longer configured, or its credential is no longer the consumer's")
 )
 
+// errCertOver says why a stream ends whose certificate holds no longer.
+var errCertOver = map[exchange.CertState]*fault.Error{
+	exchange.CertUnverified: fault.New(fault.CertificateUntrusted, "the listener of this stream no longer asks for certificates"),
+	exchange.CertMissing:    fault.New(fault.CertificateMissing, "the stream has no certificate"),
+	exchange.CertUntrusted:  fault.New(fault.CertificateUntrusted, "the certificate of this stream no longer holds"),
+	exchange.CertRevoked:    fault.New(fault.CertificateRevoked, "the certificate of this stream was revoked"),
+	exchange.CertUnknown:    fault.New(fault.IdentityUnavailable, "nobody says whether the certificate of this stream was revoked"),
+}
+
 // Lend gives a stream a hold of its own on what carries it, so that it can
 // give the snapshot back. The caller has borrowed the snapshot, and ends the
 // loan when the stream is over.
 func (s *Snapshot) Lend(r *Route) Loan { return s.loans.lend(s.streams.carriers[r.Target]) }
 
 // Holds judges a stream that was let in under this snapshot or an earlier
-// one: by the route with its labels, to an upstream, with an identity. It
-// returns nil and when it is to be asked again (zero: not before another
+// one: by the route with its labels, to an upstream, with an identity and
+// the certificate it was let in by. It returns nil and when it is to be asked again (zero: not before another
 // snapshot is in force), or why the stream has to end.
 //
 // A route is the same while its name, host and path are; an upstream while
 // its name is; an identity while what proved it would still name the same
 // consumer. Conditions of the route are not asked again.
-func (s *Snapshot) Holds(route exchange.Route, upstream string, id *exchange.Identity, now time.Time) (until time.Time, f *fault.Error) {
+func (s *Snapshot) Holds(route exchange.Route, upstream string, id *exchange.Identity, by exchange.Witness, now time.Time) (until time.Time, f *fault.Error) {
 	r := &s.streams
 	route.Index = 0
 	if !r.routes[route] {
@@ -63,11 +72,19 @@ func (s *Snapshot) Holds(route exchange.Route, upstream string, id *exchange.Ide
 	if id == nil {
 		return until, errConsumerGone // nobody is let in without one
 	}
-	if id.Proofs == nil {
-		return r.identity(id, now)
+	var cert exchange.CertVerdict
+	if by.Shown != nil {
+		if cert = by.Shown.Verdict(impatient, s.judges[by.Listener].judge, now); cert.State != exchange.CertVerified {
+			return until, errCertOver[cert.State]
+		}
+		until = by.Shown.Until()
 	}
-	for _, one := range id.Proofs { // each has to hold by itself
-		end, f := r.identity(one, now)
+	proofs := id.Proofs
+	if proofs == nil {
+		proofs = []*exchange.Identity{id}
+	}
+	for _, one := range proofs { // each has to hold by itself
+		end, f := r.identity(one, cert.Facts, now)
 		if f != nil {
 			return end, f
 		}
@@ -78,7 +95,7 @@ func (s *Snapshot) Holds(route exchange.Route, upstream string, id *exchange.Ide
 	return until, nil
 }
 
-func (r *streamRules) identity(id *exchange.Identity, now time.Time) (until time.Time, f *fault.Error) {
+func (r *streamRules) identity(id *exchange.Identity, cert *exchange.CertFacts, now time.Time) (until time.Time, f *fault.Error) {
 	until = id.Expires
 	over := errTokenOver
 	var skew time.Duration
@@ -118,6 +135,11 @@ func (r *streamRules) identity(id *exchange.Identity, now time.Time) (until time
 			return until, errPasswordGone
 		}
 		named = c
+	case id.Method == "mtls":
+		named = nil
+		if record, rival := r.directory.Certificate(cert); record != nil && rival == nil {
+			named = record.Consumer
+		}
 	case id.Named != nil && id.Client != "":
 		named, _ = r.directory.Client(id.Issuer, id.Client)
 	case id.Named != nil:

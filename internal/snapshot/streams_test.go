@@ -90,7 +90,7 @@ routes:
 		{"a consumer that proved it some other way", chat, "b", &exchange.Identity{Named: acme}, now, time.Time{}, fault.None},
 		{"one that is gone", chat, "b", &exchange.Identity{Named: other}, now, time.Time{}, fault.ConsumerNotAllowed},
 	} {
-		until, f := s.Holds(c.route, c.upstream, c.id, c.at)
+		until, f := s.Holds(c.route, c.upstream, c.id, exchange.Witness{}, c.at)
 		code := fault.None
 		if f != nil {
 			code = f.Code
@@ -100,7 +100,7 @@ routes:
 		}
 	}
 	var zero snapshot.Snapshot
-	if _, f := zero.Holds(chat, "b", exchange.Anonymous, now); f == nil {
+	if _, f := zero.Holds(chat, "b", exchange.Anonymous, exchange.Witness{}, now); f == nil {
 		t.Error("a stream holds under a snapshot of nothing")
 	}
 }
@@ -169,7 +169,7 @@ func TestAStreamByAKeyOfTheStoreEndsWithTheKeyAndWithTheStore(t *testing.T) {
 	chat := exchange.Route{Name: "chat", Pattern: "/chat"}
 	holds := func(at time.Time, want fault.Code) {
 		t.Helper()
-		until, f := snap.Holds(chat, "b", id, at)
+		until, f := snap.Holds(chat, "b", id, exchange.Witness{}, at)
 		code := fault.None
 		if f != nil {
 			code = f.Code

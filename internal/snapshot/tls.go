@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/keys"
 )
 
@@ -64,6 +66,14 @@ func (b *build) clientAuth(path string, spec *Listener, a *config.ClientAuth) {
 	for _, cert := range expired {
 		b.Log.Warn("a CA certificate has expired; what it signed is refused", "listener", spec.Name, "file", a.CAFile, "subject", cert.Subject.String(), "notAfter", cert.NotAfter)
 	}
+	b.revocation(path, a, cas)
+	if spec.CertHeader != nil || a.Asks() {
+		if b.s.judges == nil {
+			b.s.judges = map[string]certRules{}
+		}
+		b.s.judges[spec.Name] = certRules{cas, a.Mode == "required"}
+		b.roots = append(b.roots, cas.Roots()...)
+	}
 	if !a.Asks() {
 		return
 	}
@@ -74,29 +84,104 @@ func (b *build) clientAuth(path string, spec *Listener, a *config.ClientAuth) {
 	spec.TLS.ClientAuth = tls.RequestClientCert
 	if a.Mode == "required" {
 		spec.TLS.ClientAuth = tls.RequireAndVerifyClientCert
-		spec.TLS.VerifyConnection = again(cas)
+		spec.TLS.VerifyConnection = judged(cas)
 	}
-	if b.s.judges == nil {
-		b.s.judges = map[string]exchange.CertJudge{}
-	}
-	b.s.judges[spec.Name] = cas
 }
 
-// again judges what a resumed session showed when it began: crypto/tls looks
-// at no more than dates and root then. In a full handshake it judges all.
-func again(cas *keys.ClientCAs) func(tls.ConnectionState) error {
-	return func(s tls.ConnectionState) error {
-		if !s.DidResume {
-			return nil
+// certRules are by whom certificates of a listener's clients are judged, and
+// whether there has to be one.
+type certRules struct {
+	judge    exchange.CertJudge
+	required bool
+}
+
+// revocation tells cas how it is known which certificates were taken back.
+func (b *build) revocation(path string, a *config.ClientAuth, cas *keys.ClientCAs) {
+	read := b.ReadLists
+	if read == nil {
+		read = b.ReadFile
+	}
+	for i, name := range a.CRLFile {
+		at := fmt.Sprintf("%s.crlFile[%d]", path, i)
+		file, err := read(string(name))
+		if err != nil {
+			b.complain(at, err.Error(), "")
+			return
 		}
+		lists, err := keys.ParseRevocationLists(file, cas.Roots(), time.Now())
+		if err != nil {
+			b.complain(at, string(name)+" "+err.Error(), "")
+			return
+		}
+		cas.Lists = append(cas.Lists, lists...)
+	}
+	if a.OCSP != "" {
+		cfg := keys.OCSPConfig{Own: b.ownPorts(), Log: b.Log}
+		if a.OCSP != config.OCSPByCertificate {
+			cfg.URL = a.OCSP
+		}
+		cas.OCSP = borrow(&b.s.loans, poolKey("ocsp", cfg.URL, fmt.Sprint(cfg.Own)), func() *keys.OCSP { return keys.NewOCSP(cfg) })
+		return
+	}
+	for _, ca := range cas.Roots() {
+		if len(cas.Lists) > 0 && !keys.Covers(cas.Lists, ca) {
+			b.complain(path+".crlFile", fmt.Sprintf("there is no revocation list of %.100q, a CA of caFile: nobody it vouches for could be let in", ca.Subject), "add its list, or write ocsp")
+		}
+	}
+}
+
+// judged judges what a client showed, also when a session is resumed: crypto/tls
+// looks at no more than dates and root then. Answers of others are not waited
+// for: where they are missing, requests are judged.
+func judged(cas *keys.ClientCAs) func(tls.ConnectionState) error {
+	return func(s tls.ConnectionState) error {
 		if len(s.PeerCertificates) == 0 {
 			return errors.New("the session shows no client certificate")
 		}
-		if v, _ := cas.JudgeCert(s.PeerCertificates, time.Now()); v.State != exchange.CertVerified {
+		v, _ := cas.JudgeCert(impatient, s.PeerCertificates, time.Now())
+		if v.State != exchange.CertVerified && v.State != exchange.CertUnknown {
 			return errors.New(v.Reason)
 		}
 		return nil
 	}
+}
+
+// impatient is the context of those who wait for nobody.
+var impatient = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// judgeConnection has certificates judged by the rules of x's listener, and
+// returns why nothing may come of x, fault.None if something may. Where a
+// certificate is required, it is so for every request: it may have been taken
+// back since the handshake.
+func (s *Snapshot) judgeConnection(x *exchange.Exchange) fault.Code {
+	rules := s.judges[x.Conn.Listener]
+	x.CertJudge = rules.judge
+	if !rules.required || !x.Conn.AsksCert {
+		return fault.None
+	}
+	cert := x.ConnCert()
+	x.Reason = cert.Reason
+	return certCode(cert.State)
+}
+
+// certCode is the code of a certificate that does not hold; fault.None of one
+// that does.
+func certCode(state exchange.CertState) fault.Code {
+	switch state {
+	case exchange.CertVerified:
+		return fault.None
+	case exchange.CertMissing:
+		return fault.CertificateMissing
+	case exchange.CertRevoked:
+		return fault.CertificateRevoked
+	case exchange.CertUnknown:
+		return fault.IdentityUnavailable
+	}
+	return fault.CertificateUntrusted
 }
 
 // Handshake returns how to speak TLS on a connection that is accepted now. It
@@ -188,7 +273,7 @@ func (c *certificates) pick(hello *tls.ClientHelloInfo) (*tls.Certificate, error
 // a listener that asks for certificates, a connection serves that name only.
 func misdirected(x *exchange.Exchange) string {
 	switch c := x.Conn; {
-	case c == nil || !c.AsksCert:
+	case c == nil || !c.AsksCert || c.CertHeader != nil: // a proxy's own certificate speaks for none of its clients
 		return ""
 	case c.TLS == nil || c.TLS.ServerName == "":
 		return "the listener asks for client certificates, and the connection was opened without a server name"

@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -273,5 +274,54 @@ func TestTicketKeysAreRotatedAndShared(t *testing.T) {
 	}
 	if resumes(t, after, idle, now.Add(80*time.Hour)) {
 		t.Error("a ticket of days ago is taken")
+	}
+}
+
+func TestAConsumersCertificateNamesItsCAWhereThereAreSeveral(t *testing.T) {
+	t.Parallel()
+	f := files{}
+	f.add(t, "server", "", false, &x509.Certificate{DNSNames: []string{"a.example"}})
+	f.add(t, "one", "", false, ca("one"))
+	f.add(t, "two", "", false, ca("two"))
+	f.add(t, "strange", "", false, ca("one"))
+	f["both.crt"] = append(slices.Clone(f["one.crt"]), f["two.crt"]...)
+	document := func(clientAuth, consumers string) string {
+		return strings.Replace(speaking(clientAuth, "server"), "consumers: { ", "consumers: { "+consumers+", ", 1)
+	}
+	one, both := ", clientAuth: { caFile: one.crt, mode: optional }", ", clientAuth: { caFile: both.crt }"
+	for name, c := range map[string]struct{ clientAuth, consumers, want string }{
+		"one CA, none named":     {one, "a: { certificates: [{ sanDns: x.example }] }", ""},
+		"two CAs, one named":     {both, "a: { certificates: [{ caFile: two.crt, sanDns: x.example }] }", ""},
+		"two CAs, one each":      {both, "a: { certificates: [{ caFile: two.crt, sanDns: x.example }] }, b: { certificates: [{ caFile: one.crt, sanDns: x.example }] }", ""},
+		"two CAs, none named":    {both, "a: { certificates: [{ sanDns: x.example }] }", "consumers.a.certificates[0]: caFile is missing: listeners trust 2 CAs"},
+		"of the same name":       {one, "a: { certificates: [{ caFile: strange.crt, sanDns: x.example }] }", "which no listener trusts"},
+		"claimed twice":          {one, "a: { certificates: [{ sanDns: x.example }] }, b: { certificates: [{ caFile: one.crt, sanDns: X.example }] }", "consumers.b.certificates[0]: such certificates are already those of consumer a"},
+		"nobody asks":            {"", "a: { certificates: [{ sanDns: x.example }] }", "no listener asks for client certificates"},
+		"not asked, and written": {", clientAuth: { caFile: one.crt, mode: none }", "a: { certificates: [{ sanDns: x.example }] }", "no listener asks for client certificates"},
+		"a file that is not":     {one, "a: { certificates: [{ caFile: gone.crt, sanDns: x.example }] }", "cannot read gone.crt"},
+		"a list that is not":     {", clientAuth: { caFile: one.crt, crlFile: gone.crl }", "a: {}", "clientAuth.crlFile[0]: cannot read gone.crl"},
+		"a certificate as list":  {", clientAuth: { caFile: one.crt, crlFile: one.crt }", "a: {}", "clientAuth.crlFile[0]: one.crt holds a block of type"},
+	} {
+		if c.want == "" {
+			compile(t, withTLS(f), document(c.clientAuth, c.consumers))
+		} else if got := complaints(t, withTLS(f), document(c.clientAuth, c.consumers)); !strings.Contains(got, c.want) || strings.Count(got, "\n") > 0 {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+func TestUpstreamsThatAreShownAnotherCertificateAreOthers(t *testing.T) {
+	t.Parallel()
+	f := files{}
+	f.add(t, "ours", "", false, &x509.Certificate{})
+	c := withTLS(f)
+	document := "upstreams: { b: { targets: [https://127.0.0.1:9000], tls: { certFile: ours.crt, keyFile: ours.key } } }\nroutes: [{ path: /x, upstream: b, auth: none }]\n"
+	first := compile(t, c, document).Routes()[0].Upstream
+	if compile(t, c, document).Routes()[0].Upstream != first {
+		t.Error("connections are lost though nothing has changed")
+	}
+	f.add(t, "ours", "", false, &x509.Certificate{})
+	if compile(t, c, document).Routes()[0].Upstream == first {
+		t.Error("the old certificate is shown after the file changed")
 	}
 }

@@ -24,6 +24,7 @@ var valueWords = map[string]string{
 	"secret.Value":         "secret",
 	"config.File":          "file",
 	"config.Address":       "address",
+	"config.Thumbprint":    "64 hex digits, with or without colons",
 	"config.Digest":        "`\"sha256:…\"`, 64 hex digits",
 	"config.Network":       "CIDR, such as `10.0.0.5/32`",
 	"config.Node":          "a [limit](#ratelimit)",
@@ -46,6 +47,8 @@ var typeWords = map[string]string{
 	"ProxyProtocol":       "Who speaks the PROXY protocol. Not a matter of trust in fields: `trustedProxies` is held against the address that the header names.",
 	"ListenerTLS":         "HTTPS, with HTTP/1.1 and HTTP/2. Certificates are picked by server name and read again when the files change.",
 	"ClientAuth":          "Certificates of callers. On a listener that asks for them, a connection serves the one host that it was opened for (SNI); others are 421.",
+	"CertHeader":          "Which proxies forward certificates, and how. What they forward is verified again, by `tls.clientAuth`; a certificate of their own speaks for none of their clients.",
+	"ConsumerCert":        "Which certificates are the consumer's: by one name, and by the CA that vouches for it. The common name is not looked at.",
 	"Certificate":         "A pair of PEM files.",
 	"Guard":               "What a stranger may ask of the listener.",
 	"Admin":               "Where the gateway is watched and asked: health, metrics, explain. It cannot change while the gateway runs.",
@@ -104,10 +107,15 @@ var keyWords = map[string]words{
 	"Listener.limits":  {"Bounds for callers.", ""},
 	"Listener.h2c":     {"`true`: connections that begin with the preface of HTTP/2 speak it without TLS. For plain listeners; others choose HTTP/2 in the TLS handshake. `Upgrade: h2c` is never taken.", "`false`"},
 
-	"Listener.redirectToHttps": {"`true`: every request is answered with 308 to the same URL on the first listener with TLS, and nothing else is served. No `tls: none` is needed.", "`false`"},
-	"Listener.proxyProtocol":   {"Load balancers that pass connections on and say first whose they are.", "nobody: a PROXY header is malformed HTTP"},
-	"Listener.trustedProxies":  {"Proxies whose word on the client is taken: its address, and whether it used HTTPS.", "nobody"},
-	"Listener.forwarded":       {"Where those proxies write it: `X-Forwarded-For`, `-Proto` and `-Host`, or `Forwarded` (RFC 7239). The other is removed unread.", ""},
+	"Listener.redirectToHttps":  {"`true`: every request is answered with 308 to the same URL on the first listener with TLS, and nothing else is served. No `tls: none` is needed.", "`false`"},
+	"Listener.proxyProtocol":    {"Load balancers that pass connections on and say first whose they are.", "nobody: a PROXY header is malformed HTTP"},
+	"Listener.trustedProxies":   {"Proxies whose word on the client is taken: its address, and whether it used HTTPS.", "nobody"},
+	"Listener.clientCertHeader": {"Proxies that forward the certificates of their clients.", "nobody: such fields are removed unread"},
+
+	"CertHeader.form": {"`client-cert`: `Client-Cert` and `Client-Cert-Chain` (RFC 9440). `xfcc`: Envoy's `X-Forwarded-Client-Cert`, one element, with `Cert`.", ""},
+	"CertHeader.from": {"Addresses of these proxies; no range wider than /24, or /64.", ""},
+
+	"Listener.forwarded": {"Where those proxies write it: `X-Forwarded-For`, `-Proto` and `-Host`, or `Forwarded` (RFC 7239). The other is removed unread.", ""},
 
 	"ProxyProtocol.from": {"From these, every connection begins with a PROXY header, version 1 or 2, for TCP, within 5 seconds; without one it is closed.", ""},
 
@@ -116,8 +124,10 @@ var keyWords = map[string]words{
 
 	"ListenerTLS.clientAuth": {"Whether callers show a certificate of their own.", "they are not asked"},
 
-	"ClientAuth.caFile": {"CA certificates that vouch for callers, PEM.", ""},
-	"ClientAuth.mode":   {"`required`: a connection without a good certificate is closed. `optional`: it is asked for, and counts only once it was verified. `none`: it is not asked for; the file is checked all the same.", "`required`"},
+	"ClientAuth.caFile":  {"CA certificates that vouch for callers, PEM.", ""},
+	"ClientAuth.crlFile": {"Revocation lists, PEM or DER, one file or several, at most 16 MiB each, read again when they change. Each certificate of a chain needs a list of its CA that is in force, or an answer by `ocsp`. Delta and indirect lists, and lists of a part, do not load.", "no lists are asked"},
+	"ClientAuth.ocsp":    {"Whom to ask whether a certificate was revoked, where no list says: `aia`, the responder that the certificate names, or the URL of one.", "nobody is asked"},
+	"ClientAuth.mode":    {"`required`: a connection without a good certificate is closed. `optional`: it is asked for, and counts only once it was verified. `none`: it is not asked for; the file is checked all the same.", "`required`"},
 
 	"Certificate.certFile": {"Certificate with its chain, PEM.", ""},
 	"Certificate.keyFile":  {"Private key, PEM.", ""},
@@ -185,6 +195,13 @@ var keyWords = map[string]words{
 	"Consumer.roles":    {"Its roles, when it calls with a credential of its own: up to 64. A token brings roles of its own.", ""},
 	"Auth.anyOf":        {"Up to 8 objects of the keys below, each with one proof and conditions of its own; one of them has to hold, and they are asked in order. A credential that is presented and bad refuses, whatever else is there.", ""},
 	"Auth.allOf":        {"The same, but all of them have to hold, and those that name a consumer name the same one.", ""},
+
+	"Consumer.certificates": {"Its client certificates; see [mtls](#authmtls).", ""},
+
+	"ConsumerCert.caFile":     {"The CA that the chain has to end in, PEM; one of those in a listener's `clientAuth`.", "the only CA there is"},
+	"ConsumerCert.sanDns":     {"A DNS name of the certificate. No wildcards.", ""},
+	"ConsumerCert.sanUri":     {"A URI of the certificate, such as a SPIFFE ID.", ""},
+	"ConsumerCert.thumbprint": {"SHA-256 of the certificate.", ""},
 
 	"APIKey.hash":    {"SHA-256 of the key.", ""},
 	"APIKey.expires": {"The last day it is good.", "never"},

@@ -1,7 +1,6 @@
 package introspect
 
 import (
-	"encoding/base64"
 	"slices"
 	"strconv"
 	"strings"
@@ -190,14 +189,8 @@ func (k *known) bind(c exchange.Claims, tokenType string) {
 		k.binding = unbound
 		return
 	}
-	cnf, err := exchange.ParseClaims([]byte(raw))
-	if err != nil || len(cnf) != 1 || tokenType == "dpop" {
-		return
-	}
-	sum, err := base64.RawURLEncoding.Strict().DecodeString(topString(cnf, "x5t#S256"))
-	if err == nil && len(sum) == len(k.thumbprint) {
-		copy(k.thumbprint[:], sum)
-		k.binding = toCertificate
+	if sum, ok := exchange.CertThumbprint(string(raw)); ok && tokenType != "dpop" {
+		k.thumbprint, k.binding = sum, toCertificate
 	}
 }
 

@@ -147,6 +147,10 @@ func (c consumers) Client(iss, client string) (*exchange.Consumer, bool) {
 	return n, ok
 }
 func (c consumers) Consumer(string) (*exchange.Consumer, bool) { return nil, false }
+
+func (c consumers) Certificate(*exchange.CertFacts) (record, rival *exchange.CertRecord) {
+	return nil, nil
+}
 func (c consumers) Password([]byte) (*password.Hash, *exchange.Consumer) {
 	return &password.Hash{}, nil
 }

@@ -1,6 +1,7 @@
 package introspect_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -178,7 +179,7 @@ func TestOnlyOpaqueTokensAreAskedAbout(t *testing.T) {
 // certified holds every certificate to be good.
 type certified struct{}
 
-func (*certified) JudgeCert(shown []*x509.Certificate, now time.Time) (exchange.CertVerdict, time.Time) {
+func (*certified) JudgeCert(_ context.Context, shown []*x509.Certificate, now time.Time) (exchange.CertVerdict, time.Time) {
 	return exchange.CertVerdict{State: exchange.CertVerified, Chains: [][]*x509.Certificate{shown}}, now.Add(time.Hour)
 }
 

@@ -117,6 +117,11 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.Verdict
 		return nil, pipeline.Refuse(fault.TokenTypeWrong)
 	}
 	t := &accepted{set: iss.Keys, bound: has(f.claims, "cnf"), presents: &presents{aud: aud, audOK: audOK}}
+	if cnf, ok := f.claims.Get("cnf"); ok {
+		if sum, ok := exchange.CertThumbprint(string(cnf)); ok {
+			t.toCert = &sum
+		}
+	}
 	if reason := t.times.read(f.claims); reason != "" {
 		return nil, malformed(x, reason)
 	}
@@ -199,11 +204,9 @@ func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, iss *issuer, t *
 		return nil, pipeline.Refuse(fault.TokenAudienceWrong)
 	}
 	if t.bound || how != bearer {
-		reason := "the token is bound (cnf) and no proof of possession can be checked"
-		if !t.bound {
-			reason = "a token that is not bound was presented by scheme DPoP"
+		if code, reason := t.unproved(x, how); code != fault.None {
+			return nil, refuseFor(x, iss, code, reason)
 		}
-		return nil, refuseFor(x, iss, fault.TokenBindingFailed, reason)
 	}
 	id := t.identity.Load()
 	if id == nil {
@@ -215,6 +218,28 @@ func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, iss *issuer, t *
 	x.Trail.Saw("consumer", id.Consumer)
 	x.Trail.SawNumber("expiresIn", t.times.exp-now)
 	return id, pipeline.Pass
+}
+
+// unproved says why whoever sent a token that is bound, or by another scheme
+// than Bearer, is not the one it was given to; fault.None if it is (RFC 8705
+// section 3).
+func (t *accepted) unproved(x *exchange.Exchange, how scheme) (code fault.Code, reason string) {
+	switch {
+	case !t.bound:
+		return fault.TokenBindingFailed, "a token that is not bound was presented by scheme DPoP"
+	case t.toCert == nil || how != bearer:
+		return fault.TokenBindingFailed, "the token is bound (cnf) and no proof of possession can be checked"
+	}
+	switch cert := x.ClientCert(); {
+	case cert.State == exchange.CertUnknown:
+		x.RetryAfter = retryUnavailable
+		return fault.IdentityUnavailable, cert.Reason
+	case cert.Facts == nil:
+		return fault.TokenBindingFailed, "the token is bound to a certificate (cnf.x5t#S256), and the client showed none that holds"
+	case cert.Facts.Thumbprint != *t.toCert:
+		return fault.TokenBindingFailed, "the token is bound to another certificate (cnf.x5t#S256) than the client showed"
+	}
+	return fault.None, ""
 }
 
 // name gives id the named consumer that claims its client now. Consumers

@@ -165,6 +165,10 @@ func (c consumers) Password([]byte) (*password.Hash, *exchange.Consumer) {
 	return &password.Hash{}, nil
 }
 
+func (c consumers) Certificate(*exchange.CertFacts) (record, rival *exchange.CertRecord) {
+	return nil, nil
+}
+
 func build(t testing.TB, dir pipeline.Directory, issuers ...*pipeline.Issuer) pipeline.Parts {
 	t.Helper()
 	parts, err := compile(dir, issuers...)

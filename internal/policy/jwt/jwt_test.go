@@ -1,6 +1,9 @@
 package jwt_test
 
 import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"fmt"
@@ -349,6 +352,52 @@ func TestABoundTokenIsNotABearerToken(t *testing.T) {
 		for _, s := range []string{"Bearer ", "DPoP "} {
 			if _, code := judge(t, parts, s+sign(t, access(claims{"cnf": cnf}))); code != fault.TokenBindingFailed {
 				t.Errorf("%s %s: %v", s, name, code)
+			}
+		}
+	}
+}
+
+// holds judges every certificate to be in one state.
+type holds struct{ state exchange.CertState }
+
+func (h *holds) JudgeCert(_ context.Context, shown []*x509.Certificate, now time.Time) (exchange.CertVerdict, time.Time) {
+	return exchange.CertVerdict{State: h.state, Chains: [][]*x509.Certificate{shown}}, now.Add(time.Hour)
+}
+
+// Binding: x5t#S256 is the certificate of this connection.
+func TestATokenBoundToACertificateIsThatOfWhoShowsIt(t *testing.T) {
+	t.Parallel()
+	parts := build(t, nil, issuer())
+	cert, other := &x509.Certificate{Raw: []byte("mine")}, &x509.Certificate{Raw: []byte("another")}
+	sum := sha256.Sum256(cert.Raw)
+	thumbprint := base64.RawURLEncoding.EncodeToString(sum[:])
+	for name, c := range map[string]struct {
+		scheme string
+		cnf    claims
+		shown  *x509.Certificate
+		state  exchange.CertState
+		want   fault.Code
+	}{
+		"shown":                    {"Bearer ", claims{"x5t#S256": thumbprint}, cert, exchange.CertVerified, fault.None},
+		"by scheme DPoP":           {"DPoP ", claims{"x5t#S256": thumbprint}, cert, exchange.CertVerified, fault.TokenBindingFailed},
+		"another shown":            {"Bearer ", claims{"x5t#S256": thumbprint}, other, exchange.CertVerified, fault.TokenBindingFailed},
+		"none shown":               {"Bearer ", claims{"x5t#S256": thumbprint}, nil, exchange.CertVerified, fault.TokenBindingFailed},
+		"shown, and does not hold": {"Bearer ", claims{"x5t#S256": thumbprint}, cert, exchange.CertUntrusted, fault.TokenBindingFailed},
+		"shown, and was revoked":   {"Bearer ", claims{"x5t#S256": thumbprint}, cert, exchange.CertRevoked, fault.TokenBindingFailed},
+		"nobody knows":             {"Bearer ", claims{"x5t#S256": thumbprint}, cert, exchange.CertUnknown, fault.IdentityUnavailable},
+		"padded":                   {"Bearer ", claims{"x5t#S256": thumbprint + "="}, cert, exchange.CertVerified, fault.TokenBindingFailed},
+		"to a key too":             {"Bearer ", claims{"x5t#S256": thumbprint, "jkt": "x"}, cert, exchange.CertVerified, fault.TokenBindingFailed},
+		"by SHA-1":                 {"Bearer ", claims{"x5t": thumbprint}, cert, exchange.CertVerified, fault.TokenBindingFailed},
+	} {
+		token := sign(t, access(claims{"cnf": c.cnf, "jti": name}))
+		for range 2 { // the second time by heart
+			x := request(c.scheme + token)
+			x.Conn, x.CertJudge = &exchange.Conn{}, &holds{c.state}
+			if c.shown != nil {
+				x.Conn.SetTLS(tls.ConnectionState{PeerCertificates: []*x509.Certificate{c.shown}})
+			}
+			if _, v := parts.Authenticate.Authenticate(x, world); v.Code() != c.want {
+				t.Errorf("%s: %v, want %v", name, v.Code(), c.want)
 			}
 		}
 	}

@@ -29,6 +29,7 @@ type accepted struct {
 	first    exchange.Identity // the identity while no named consumer claims its client
 	scopes   [4]string         // room for first's
 	presents *presents
+	toCert   *[32]byte // thumbprint of the certificate that it is bound to, and to nothing else; nil: none
 }
 
 // presents is what a token says of whom it is made for.
