@@ -5,6 +5,7 @@ package wire
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -98,6 +99,7 @@ type steady struct {
 	stop   func()
 	over   sync.WaitGroup
 	done   atomic.Int64
+	again  atomic.Int64 // asked once more, because the connection ended without an answer
 	failed atomic.Int64
 	first  atomic.Pointer[string] // failure
 	peak   atomic.Int64           // bytes of memory of the gateway; base at the start
@@ -115,6 +117,10 @@ func startSteady(t *testing.T, g *harness.Wire) *steady {
 	fresh := &http.Client{Timeout: harness.Patience, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: g.Roots}}}
 	ask := func(client *http.Client, url string) {
 		res, err := client.Get(url + "/open/steady")
+		if errors.Is(err, io.EOF) { // on a machine that is so busy that a newcomer looks idle
+			s.again.Add(1)
+			res, err = client.Get(url + "/open/steady")
+		}
 		text := ""
 		switch {
 		case err != nil:
@@ -176,6 +182,9 @@ func (s *steady) end(t *testing.T) {
 		s.done.Load(), s.failed.Load(), float64(s.base)/(1<<20), float64(s.peak.Load())/(1<<20))
 	if n := s.failed.Load(); n > 0 {
 		t.Errorf("%d of %d requests of the steady client failed; the first: %s", n, s.done.Load(), *s.first.Load())
+	}
+	if n := s.again.Load(); n > 2+s.done.Load()/50 {
+		t.Errorf("%d of %d requests of the steady client had to be asked twice", n, s.done.Load())
 	}
 	if s.peak.Load() > s.base+growth {
 		t.Errorf("the gateway grew from %d to %d bytes", s.base, s.peak.Load())
