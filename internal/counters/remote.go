@@ -239,15 +239,29 @@ func (r *Remote) run(ctx context.Context, charges []Charge, states []State, take
 	if err != nil {
 		return 0, err
 	}
+	return decision(answer, charges, states)
+}
+
+// maxWait is more than any bucket takes to fill, rounding and a clock that was
+// put right included, and no danger to a sum of times. In microseconds.
+const maxWait = int64(4 * MaxSpan / time.Microsecond)
+
+// decision reads what the script returns. A number that cannot be is none:
+// memory would go on by it.
+func decision(answer []int64, charges []Charge, states []State) (refused int, err error) {
+	none := errors.New("the answer is no decision")
 	if len(answer) != 1+3*len(charges) || answer[0] < -1 || answer[0] >= int64(len(charges)) {
-		return 0, errors.New("the answer is no decision")
+		return 0, none
 	}
 	for i := range states {
-		a := answer[1+3*i:]
+		left, retry, reset := answer[1+3*i], answer[2+3*i], answer[3+3*i]
+		if left < 0 || left > charges[i].Burst || retry < 0 || retry > maxWait || reset < 0 || reset > maxWait {
+			return 0, none
+		}
 		states[i] = State{
-			Remaining: a[0],
-			RetryIn:   time.Duration(a[1]) * time.Microsecond,
-			ResetIn:   time.Duration(a[2]) * time.Microsecond,
+			Remaining: left,
+			RetryIn:   time.Duration(retry) * time.Microsecond,
+			ResetIn:   time.Duration(reset) * time.Microsecond,
 		}
 	}
 	return int(answer[0]), nil
