@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -146,8 +147,7 @@ func (i *Introspector) Ask(ctx context.Context, id *VerdictID, token string, now
 			return known, err
 		}
 		if fresh {
-			if err := begin(); err != nil {
-				i.end(f, id, nil, errAbandoned)
+			if err := i.mayBegin(f, id, begin); err != nil {
 				return nil, err
 			}
 			i.launch(f, *id, token, now, conclude)
@@ -162,6 +162,19 @@ func (i *Introspector) Ask(ctx context.Context, id *VerdictID, token string, now
 			return nil, fault.New(fault.IdentityUnavailable, "nobody waits for the issuer's answer any longer").Because(context.Cause(ctx))
 		}
 	}
+}
+
+// mayBegin asks begin, and ends the flight if it may not, or panics.
+func (i *Introspector) mayBegin(f *flight, id *VerdictID, begin func() error) (err error) {
+	may := false
+	defer func() {
+		if !may {
+			i.end(f, id, nil, errAbandoned)
+		}
+	}()
+	err = begin()
+	may = err == nil
+	return err
 }
 
 // errAbandoned ends a flight that was never begun.
@@ -210,6 +223,12 @@ func (i *Introspector) end(f *flight, id *VerdictID, value Remembered, err error
 }
 
 func (i *Introspector) fly(f *flight, id *VerdictID, token string, now time.Time, conclude func(bool, exchange.Claims) Conclusion) {
+	defer func() {
+		if bug := recover(); bug != nil { // what strangers and issuers write must not end the process
+			i.cfg.Log.Error("panic while introspecting a token", "iss", i.cfg.Issuer, "panic", fmt.Sprint(bug), "stack", string(debug.Stack()))
+			i.end(f, id, nil, fault.New(fault.IdentityUnavailable, "a bug in the gateway; the application log has its stack"))
+		}
+	}()
 	ctx, cancel := context.WithTimeout(i.ctx, introspectTimeout)
 	defer cancel()
 	active, answer, err := i.call(ctx, token)
@@ -290,7 +309,8 @@ func (i *Introspector) call(ctx context.Context, token string) (active bool, ans
 	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden, resp.StatusCode == http.StatusBadRequest:
-		i.forgetEndpoint()
+		// The endpoint is there. It is not looked up again: what a stranger sends
+		// may be what it does not like.
 		return false, nil, fmt.Errorf("%s answers with status %d: it may not take our client id or its proof", at, resp.StatusCode)
 	case resp.StatusCode != http.StatusOK:
 		i.forgetEndpoint()

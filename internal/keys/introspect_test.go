@@ -24,6 +24,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -396,6 +397,57 @@ func TestWhoMayNotAskLeavesItToTheNext(t *testing.T) {
 	})
 	close(refused)
 	wg.Wait()
+}
+
+// What is concluded follows from what strangers and issuers write. A bug there
+// costs that request.
+func TestABugInAConclusionCostsOneAnswer(t *testing.T) {
+	t.Parallel()
+	e := newEndpoint(t, tls.NoClientCert, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"active":true}`) })
+	var told bytes.Buffer
+	in := keys.NewIntrospector(keys.IntrospectorConfig{Issuer: "https://idp.example", Endpoint: e.URL, CAPool: e.pool(), Auth: basic(t), Log: slog.New(slog.NewTextHandler(&told, nil))})
+	id := keys.VerdictID{Token: [32]byte([]byte(fmt.Sprintf("%-32.32s", "opaque")))}
+	v, err := in.Ask(context.Background(), &id, "opaque", time.Now(), func() error { return nil }, func(bool, exchange.Claims) keys.Conclusion { panic("a bug") })
+	if v != nil || fault.Of(err) != fault.IdentityUnavailable {
+		t.Errorf("after a panic: %v %v", v, err)
+	}
+	func() {
+		defer func() { recover() }() // as who serves the request does
+		in.Ask(context.Background(), &id, "opaque", time.Now(), func() error { panic("another") }, nil)
+	}()
+	if got, err := ask(t, in, "opaque"); err != nil || !strings.HasPrefix(got, "true") {
+		t.Errorf("the next one: %q %v", got, err)
+	}
+	in.Close()
+	if text := told.String(); !strings.Contains(text, "a bug") || strings.Contains(text, "opaque\"") {
+		t.Error(text)
+	}
+}
+
+// Endpoints may answer 400 to tokens of a form that they do not like, which
+// strangers choose: it must not double the calls.
+func TestWhatTheEndpointDoesNotLikeIsNoReasonToLookItUpAgain(t *testing.T) {
+	t.Parallel()
+	var e *endpoint
+	var looked atomic.Int64
+	e = newEndpoint(t, tls.NoClientCert, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == discovery {
+			looked.Add(1)
+			fmt.Fprintf(w, `{"issuer":%q,"introspection_endpoint":%q}`, e.URL, e.URL+"/in")
+			return
+		}
+		w.WriteHeader(http.StatusBadRequest)
+	})
+	in := keys.NewIntrospector(keys.IntrospectorConfig{Issuer: e.URL, CAPool: e.pool(), Auth: basic(t)})
+	defer in.Close()
+	for range 3 {
+		if _, err := ask(t, in, "opaque"); !strings.Contains(fault.Reason(err), "status 400") {
+			t.Fatal(err)
+		}
+	}
+	if n := looked.Load(); n != 1 {
+		t.Errorf("looked up %d times", n)
+	}
 }
 
 func TestWhatStrangersMakeUpPushesNoGoodTokenOut(t *testing.T) {
