@@ -52,11 +52,12 @@ func (c passwordHashCmd) Run(e *env) error {
 // readPassword asks on a terminal, twice and without echo, or reads the first
 // line of whatever else standard input is.
 func readPassword(e *env) ([]byte, error) {
-	if f, ok := e.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if isTerminal(e.in) {
+		fd := int(e.in.(*os.File).Fd())
 		ask := func(prompt string) ([]byte, error) {
 			fmt.Fprint(e.err, prompt)
 			defer fmt.Fprintln(e.err)
-			return term.ReadPassword(int(f.Fd()))
+			return term.ReadPassword(fd)
 		}
 		first, err := ask("Password: ")
 		if err != nil {
