@@ -114,7 +114,8 @@ func (x *Exchange) Reset() {
 	x.arena = x.arena[:0]
 }
 
-// maxArena is the size above which an arena is not kept, in bytes.
+// maxArena is the size up to which an arena grows ahead of what is asked of it,
+// in bytes.
 const maxArena = 64 << 10
 
 // Alloc returns n bytes that live as long as the exchange.

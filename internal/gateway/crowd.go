@@ -212,14 +212,3 @@ func (r *ring) remove(g *guest, which int) {
 	r.list[last] = nil
 	r.list = r.list[:last]
 }
-
-// share is the part of the network whose connections are counted together: an
-// address, of IPv6 the network that one customer has.
-func share(a netip.Addr) netip.Prefix {
-	bits := 32
-	if a.Is6() {
-		bits = 64
-	}
-	p, _ := a.WithZone("").Prefix(bits)
-	return p
-}

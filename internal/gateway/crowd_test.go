@@ -14,6 +14,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/snapshot"
 )
 
@@ -39,7 +40,7 @@ func (c *crowd) seat(s *sitter, from string) *guest {
 	g := c.enter(nil)
 	c.move(g, s)
 	if from != "" {
-		c.claim(g, share(netip.MustParseAddr(from)), 1000)
+		c.claim(g, guessing.Network(netip.MustParseAddr(from)), 1000)
 	}
 	return g
 }
@@ -155,7 +156,7 @@ func TestACrowdKeepsItsBooks(t *testing.T) {
 				in[g] = s
 				if what > 0 {
 					from := netip.AddrFrom4([4]byte{192, 0, 2, byte(rapid.IntRange(1, 3).Draw(t, "from"))})
-					if ok, _ := c.claim(g, share(from), 3); !ok {
+					if ok, _ := c.claim(g, guessing.Network(from), 3); !ok {
 						c.leave(g)
 						delete(in, g)
 					}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/snapshot"
 )
 
@@ -157,7 +158,7 @@ func (l *listener) claim(g *guest, spec *snapshot.Listener, info *exchange.Conn)
 	if spec.Front.Trusts(client) || introduces(spec, client) {
 		return true
 	}
-	ok, evicted := l.crowd.claim(g, share(client), spec.PerAddress)
+	ok, evicted := l.crowd.claim(g, guessing.Network(client), spec.PerAddress)
 	if evicted {
 		l.g.door.evicted.Add(1)
 	}

@@ -30,7 +30,7 @@ import (
 	"github.com/warder-gateway/warder/internal/upstream"
 )
 
-// Compiler makes snapshots of documents. Every field is required but Memory.
+// Compiler makes snapshots of documents. Every field is required but Memory and Guard.
 type Compiler struct {
 	Catalog []pipeline.Kind
 	Pool    *Pool
