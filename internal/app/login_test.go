@@ -82,6 +82,10 @@ func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(401)
 			return
 		}
+		if p.status != 0 {
+			w.WriteHeader(p.status)
+			return
+		}
 		nonce := ""
 		switch r.PostForm.Get("grant_type") {
 		case "authorization_code":
@@ -97,16 +101,12 @@ func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			p.current = fmt.Sprint("refresh-", p.calls)
 		case "refresh_token":
 			p.refreshes++
-			if p.status == 0 && r.PostForm.Get("refresh_token") != p.current {
+			if r.PostForm.Get("refresh_token") != p.current {
 				w.WriteHeader(400)
 				json.NewEncoder(w).Encode(map[string]any{"error": "invalid_grant"})
 				return
 			}
 			p.current = fmt.Sprint("refresh-", p.calls)
-		}
-		if p.status != 0 {
-			w.WriteHeader(p.status)
-			return
 		}
 		claims := jwt.MapClaims{"sub": "alice", "groups": []string{"buyer"}}
 		if nonce != "" {
@@ -254,22 +254,29 @@ func (b *browser) session() (name, value string) {
 // loggingIn is a gateway where browsers log in.
 func loggingIn(t *testing.T, p *provider, more string) *running {
 	t.Helper()
+	return loggingInFrom(t, p, more, filepath.Join(t.TempDir(), "state"))
+}
+
+func loggingInFrom(t *testing.T, p *provider, more, state string) *running {
+	t.Helper()
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("secret!"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return serve(t, fmt.Sprintf(`
+	return serveFrom(t, state, "127.0.0.1:0", fmt.Sprintf(`
 issuers:
   corp: { issuer: %q, roles: groups, login: { clientId: web, clientSecret: "${file:%s}", scopes: [openid, profile]%s } }
   other: { issuer: %q, jwksFile: none.json, audience: x }
-upstreams: { app: [%q] }
+upstreams: { app: [%q], chat: [%q] }
 routes:
+  - { path: /chat, upstream: chat, auth: { login: corp }, upgrade: [websocket] }
+  - { path: /token, upstream: app, auth: { anyOf: [{ jwt: other }, { login: corp }] } }
   - { path: /app/**, upstream: app, auth: { login: corp } }
   - { path: /scoped, upstream: app, auth: { login: corp, scopes: [profile] } }
   - { path: /admin, upstream: app, auth: { login: corp, scopes: [admin] } }
   - { path: /open, upstream: app, auth: none }
   - { path: /**, upstream: app, auth: { login: corp } }
-`, p.url, secret, more, p.url+"/x", reflector(t)), "")
+`, p.url, secret, more, p.url+"/x", reflector(t), chatty(t)), "")
 }
 
 var xhr = []string{"Sec-Fetch-Mode", "cors", "Accept", "*/*"}
@@ -605,106 +612,4 @@ func TestABackendSetsNoCookieOfOurs(t *testing.T) {
 	if len(b.set) != 1 || b.set[0].Name != "theirs" {
 		t.Errorf("%v", b.set)
 	}
-}
-
-func TestLogout(t *testing.T) {
-	t.Parallel()
-	p := newProvider(t)
-	r := loggingIn(t, p, "")
-	b := r.browser(t)
-	b.login(p, "/app/")
-	name, value := b.session()
-	b.wants(403, "csrf_refused", "POST", "/.warder/login/corp/logout", "Origin", "https://evil.example")
-	b.wants(200, "<form", "GET", "/.warder/login/corp/logout", "Sec-Fetch-Site", "cross-site")
-	b.wants(200, "", "GET", "/app/")
-	resp, _ := b.ask("POST", "/.warder/login/corp/logout", "Sec-Fetch-Site", "same-origin")
-	at, _ := url.Parse(resp.Header.Get("Location"))
-	q := at.Query()
-	if resp.StatusCode != 303 || !strings.HasPrefix(at.String(), p.url+"/end?") || strings.Count(q.Get("id_token_hint"), ".") != 2 ||
-		q.Get("post_logout_redirect_uri") != r.url+"/.warder/login/corp/done" || q.Get("client_id") != "web" {
-		t.Errorf("%d %v", resp.StatusCode, at)
-	}
-	if len(b.cookies) > 0 {
-		t.Errorf("the browser keeps %v", b.cookies)
-	}
-	b.wants(200, "You are logged out", "GET", "/.warder/login/corp/done")
-	b.cookies[name] = value
-	b.wants(401, "session_expired", "GET", "/app/", xhr...)
-	b.wants(302, "", "GET", "/app/")
-}
-
-func TestLogoutByTheIssuer(t *testing.T) {
-	t.Parallel()
-	p := newProvider(t)
-	r := loggingIn(t, p, "")
-	alice, again, bob := r.browser(t), r.browser(t), r.browser(t)
-	alice.login(p, "/app/")
-	p.set(func() { p.sid = "sid-2" })
-	again.login(p, "/app/")
-	p.set(func() { p.sid, p.claims = "sid-3", func(c jwt.MapClaims) { c["sub"] = "bob" } })
-	bob.login(p, "/app/")
-	post := func(token string) int {
-		req, err := http.NewRequest("POST", r.url+"/.warder/login/corp/backchannel-logout", strings.NewReader(url.Values{"logout_token": {token}}.Encode()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		resp, _ := r.do(t, req)
-		if resp.Header.Get("Cache-Control") != "no-store" {
-			t.Error("the answer may be stored")
-		}
-		return resp.StatusCode
-	}
-	event := map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}
-	good := func() jwt.MapClaims {
-		return jwt.MapClaims{"sid": "sid-1", "sub": "alice", "jti": rand.Text(), "events": event}
-	}
-	for what, change := range map[string]func(jwt.MapClaims){
-		"no event":      func(c jwt.MapClaims) { c["events"] = nil },
-		"another event": func(c jwt.MapClaims) { c["events"] = map[string]any{"x": map[string]any{}} },
-		"an event of text": func(c jwt.MapClaims) {
-			c["events"] = map[string]any{"http://schemas.openid.net/event/backchannel-logout": "x"}
-		},
-		"a nonce":          func(c jwt.MapClaims) { c["nonce"] = "x" },
-		"no jti":           func(c jwt.MapClaims) { c["jti"] = nil },
-		"nobody":           func(c jwt.MapClaims) { c["sub"], c["sid"] = nil, nil },
-		"an empty sid":     func(c jwt.MapClaims) { c["sid"] = "" },
-		"another audience": func(c jwt.MapClaims) { c["aud"] = "other" },
-		"another issuer":   func(c jwt.MapClaims) { c["iss"] = "x" },
-		"long ago":         func(c jwt.MapClaims) { c["iat"] = time.Now().Unix() - 900 },
-		"expired":          func(c jwt.MapClaims) { c["exp"] = time.Now().Unix() - 900 },
-		"without a time":   func(c jwt.MapClaims) { c["iat"] = nil },
-	} {
-		claims := good()
-		change(claims)
-		if status := post(p.sign(claims, "logout+jwt")); status != 400 {
-			t.Errorf("%s: %d", what, status)
-		}
-	}
-	if status := post(p.sign(good(), "at+jwt")); status != 400 {
-		t.Errorf("an access token: %d", status)
-	}
-	for _, b := range []*browser{alice, again, bob} {
-		b.wants(200, "", "GET", "/app/")
-	}
-	token := p.sign(good(), "logout+jwt")
-	if status := post(token); status != 200 {
-		t.Fatalf("%d\n%s", status, r.errors)
-	}
-	alice.wants(401, "session_expired", "GET", "/app/", xhr...)
-	again.wants(200, "", "GET", "/app/")
-	p.set(func() { p.sid, p.claims = "sid-1", nil })
-	alice.login(p, "/app/")
-	if status := post(token); status != 400 {
-		t.Errorf("a logout token was taken twice: %d", status)
-	}
-	alice.wants(200, "", "GET", "/app/")
-	all := good()
-	all["sid"] = nil
-	if status := post(p.sign(all, "logout+jwt")); status != 200 {
-		t.Fatal(status)
-	}
-	alice.wants(401, "session_expired", "GET", "/app/", xhr...)
-	again.wants(401, "session_expired", "GET", "/app/", xhr...)
-	bob.wants(200, "", "GET", "/app/")
 }

@@ -34,9 +34,6 @@ func (c *checker) login(l *Login, issuer string) {
 	if l == nil || c.d.problems.touch(path) {
 		return
 	}
-	if name := issuer[strings.LastIndexByte(issuer, '.')+1:]; strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != "" || len(name) > 64 {
-		c.complain(path, "an issuer with a login has a name of letters, digits, - and _: the name is part of the callback URL", "give the issuer another name")
-	}
 	c.strings(l.Scopes, under(path, "scopes"))
 	if !slices.Contains(l.Scopes, "openid") {
 		c.complain(under(path, "scopes"), "openid is not among the scopes: without it there is no login", "add openid")
