@@ -40,6 +40,7 @@ type Config struct {
 	Scopes     []string // openid among them
 	Idle       time.Duration
 	Lifetime   time.Duration
+	MaxSilence time.Duration // of the store, after which no session is believed
 	Algorithms []string
 	ClockSkew  time.Duration
 	Roles      string // claim path; empty: none
@@ -211,7 +212,7 @@ var (
 	errForeign = fault.New(fault.SessionExpired, "the cookie was not given out for this host, issuer and client")
 	errOver    = fault.New(fault.SessionExpired, "the session has lasted as long as it may")
 	errIdle    = fault.New(fault.SessionExpired, "the session was not used for too long")
-	errSilent  = fault.New(fault.KeysStale, "the store was not heard of for ten minutes: logouts elsewhere are not known")
+	errSilent  = fault.New(fault.KeysStale, "the store was not heard of for longer than freshness.revocations: logouts elsewhere are not known")
 	errUnasked = fault.New(fault.IdentityUnavailable, "the session is not in memory")
 )
 

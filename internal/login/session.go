@@ -59,7 +59,7 @@ func (p *Party) session(ctx context.Context, cookie, host []byte, now time.Time,
 	if v := s.view.Load(); (v == nil || v.party != p) && s.party != p.context(s.host) {
 		return nil, errForeign
 	}
-	if all.silent() {
+	if all.silent(p.cfg.MaxSilence) {
 		return nil, errSilent
 	}
 	if err := p.timely(s, now); err != nil {

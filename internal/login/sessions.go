@@ -29,7 +29,6 @@ const (
 	writeWithin = 2 * time.Second
 	touchRoom   = 1024 // touches waiting to be written
 	sweepEvery  = time.Minute
-	maxSilence  = 10 * time.Minute // of the store
 )
 
 // Sessions are the browser sessions of all parties: sealed in the store, and
@@ -202,8 +201,8 @@ func (s *Sessions) sweep(now time.Time) {
 }
 
 // silent reports whether the store was not heard of for too long.
-func (s *Sessions) silent() bool {
-	return time.Since(time.UnixMilli(s.heard.Load())) > maxSilence
+func (s *Sessions) silent(most time.Duration) bool {
+	return time.Since(time.UnixMilli(s.heard.Load())) > most
 }
 
 func (s *Sessions) shard(d *[32]byte) *shard { return &s.held[d[0]%shards] }

@@ -30,7 +30,7 @@ func (b *build) party(path string, l *config.Login, iss *pipeline.Issuer, pool *
 		sessions = login.NewSessions(b.Log) // which refuse everything
 	}
 	b.parties[iss.Name] = login.NewParty(login.Config{
-		Name: iss.Name, Issuer: iss.URL, ClientID: l.ClientID, Scopes: l.Scopes, Idle: l.Idle.Std(), Lifetime: l.Lifetime.Std(),
+		Name: iss.Name, Issuer: iss.URL, ClientID: l.ClientID, Scopes: l.Scopes, Idle: l.Idle.Std(), Lifetime: l.Lifetime.Std(), MaxSilence: b.doc.Freshness.Revocations.Std(),
 		Algorithms: iss.Algorithms, ClockSkew: iss.ClockSkew, Roles: iss.Roles, Keys: iss.Keys,
 		Provider:  borrow(&b.s.loans, key, func() *keys.Provider { return keys.NewProvider(cfg) }),
 		Directory: b.directory, Sessions: sessions, Log: b.Log,

@@ -89,6 +89,8 @@ function publish(next) {
       },
     },
     cookies: { keys: ['only for tests'] },
+    // Its own would not call a client on this machine.
+    fetch: (url, { dispatcher, ...options }) => fetch(url, options),
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
     ttl: { ClientCredentials: (_, token) => token.resourceServer?.accessTokenTTL ?? 3600, IdToken: 3600 },
   });
