@@ -214,6 +214,9 @@ func (c *checker) issuer(i *Issuer, path string) {
 	}
 	c.introspection(i.Introspection, under(path, "introspection"))
 	c.login(i.Login, path)
+	if i.Login != nil && len(i.Tenants) > 0 {
+		c.complain(under(path, "login"), "browsers log in at one tenant, and tenants lists several", "give each tenant that people log in at an issuer of its own, with tenant")
+	}
 }
 
 // strings sees to it that a list holds no empty and no equal values.

@@ -43,7 +43,7 @@ type Config struct {
 	MaxSilence time.Duration // of the store, after which no session is believed
 	Algorithms []string
 	ClockSkew  time.Duration
-	Roles      string // claim path; empty: none
+	Roles      []string // claim paths
 	Keys       keys.Set
 	Provider   *keys.Provider
 	Directory  Directory
@@ -138,8 +138,9 @@ func (p *Party) identity(s *session) *exchange.Identity {
 	if named != nil {
 		id.Consumer = named.Name
 	}
-	if p.cfg.Roles != "" {
-		id.Roles, _ = st.claims.Strings(p.cfg.Roles) // anything else holds no roles
+	for _, path := range p.cfg.Roles {
+		roles, _ := st.claims.Strings(path) // anything else holds no roles
+		id.Roles = append(id.Roles, roles...)
 	}
 	s.view.Store(&view{p, st, id})
 	return id

@@ -17,7 +17,7 @@ import (
 const (
 	leaseFor    = 10 * time.Second // how long an instance may take to refresh
 	leasePoll   = 50 * time.Millisecond
-	leastTokens = time.Second      // between two refreshes of a session
+	leastTokens = time.Second // between two refreshes of a session
 )
 
 // refresh gets new tokens for a session, or learns that the issuer has ended
