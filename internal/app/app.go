@@ -26,6 +26,7 @@ import (
 	"github.com/warder-gateway/warder/internal/gateway"
 	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/login"
 	"github.com/warder-gateway/warder/internal/policy"
 	"github.com/warder-gateway/warder/internal/secret"
 	"github.com/warder-gateway/warder/internal/snapshot"
@@ -79,6 +80,7 @@ type app struct {
 	store    atomic.Pointer[store.Store] // nil before the first load
 	address  secret.Value                // of the store
 	memory   *directory.Memory           // of the store
+	sessions *login.Sessions
 
 	following     sync.WaitGroup // the store
 	stopFollowing func()         // nil: nobody does
@@ -134,6 +136,7 @@ func start(o Options) (_ *app, err error) {
 	compiler := NewCompiler(a.metrics, a.verdicts, a.counters, a.log, a.state)
 	compiler.Memory = a.memory
 	compiler.Guard = a.guard
+	a.sessions = compiler.Sessions
 	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareStore, a.prepareAdmin, a.prepareLog, a.prepareGateway)
 	a.observe()
 	if err = a.control.Load(); err != nil {
@@ -150,9 +153,11 @@ func start(o Options) (_ *app, err error) {
 // NewCompiler returns the compiler of this build. What it seals is kept in
 // state; with a nil state nothing is kept, and keys are made for the occasion.
 func NewCompiler(m *telemetry.Metrics, v *keys.Verdicts, c *counters.Memory, log *slog.Logger, state *State) *snapshot.Compiler {
+	sessions := login.NewSessions(log)
 	return &snapshot.Compiler{
 		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: m, Verdicts: v, Counters: c, Log: log, Guard: guessing.NewGuard(),
-		ReadFile: secret.ReadFile, ReadLists: readLists, Local: (&locals{keyring: keyring{state: state}, log: log, guesses: guessing.NewGuesses()}).of,
+		ReadFile: secret.ReadFile, ReadLists: readLists, Local: (&locals{keyring: keyring{state: state}, log: log, guesses: guessing.NewGuesses(), sessions: sessions}).of,
+		Sessions: sessions,
 	}
 }
 

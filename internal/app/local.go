@@ -12,6 +12,7 @@ import (
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/login"
 	"github.com/warder-gateway/warder/internal/snapshot"
 )
 
@@ -24,6 +25,8 @@ type locals struct {
 	opened  *keys.TokenSigner
 	keys    *keys.Static
 	guesses *guessing.Guesses // of every server, one after the other
+
+	sessions *login.Sessions // of browsers; they are sealed
 }
 
 // signer returns the signer of the authorization server. Without a keyring that
@@ -60,6 +63,9 @@ func (l *locals) of(doc *config.Document) (snapshot.Local, error) {
 	defer l.mu.Unlock()
 	if err := l.keyring.open(doc); err != nil {
 		return snapshot.Local{}, err
+	}
+	if l.keyring.opened != nil {
+		l.sessions.Unlock(l.keyring.opened)
 	}
 	as := doc.AuthorizationServer
 	if as == nil {

@@ -197,7 +197,7 @@ func (c *checker) issuer(i *Issuer, path string) {
 			c.complain(under(path, "jwksFile"), "jwksUri and jwksFile are both written", "remove one")
 		}
 	}
-	if len(i.Audience) == 0 && len(i.ClientIDs) == 0 {
+	if len(i.Audience) == 0 && len(i.ClientIDs) == 0 && i.Login == nil {
 		c.complain(under(path, "audience"), "an issuer needs an audience: tokens for another API must not open this one",
 			"add audience, or clientIds where access tokens have no aud")
 	}
@@ -213,6 +213,10 @@ func (c *checker) issuer(i *Issuer, path string) {
 		c.complain(under(path, "clockSkew"), fmt.Sprintf("%v is more than 60s", i.ClockSkew), "set the clocks right instead")
 	}
 	c.introspection(i.Introspection, under(path, "introspection"))
+	c.login(i.Login, path)
+	if i.Login != nil && len(i.Tenants) > 0 {
+		c.complain(under(path, "login"), "browsers log in at one tenant, and tenants lists several", "give each tenant that people log in at an issuer of its own, with tenant")
+	}
 }
 
 // strings sees to it that a list holds no empty and no equal values.

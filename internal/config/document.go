@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/sha256"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/scalar"
@@ -214,7 +215,13 @@ type Issuer struct {
 	TokenBinding string              `json:"tokenBinding" enum:"asIssued" later:"dpop,mtls"`
 
 	Introspection *Introspection `json:"introspection"` // nil: opaque tokens are not asked about
+	Login         *Login         `json:"login"`
 	accepted      []Tenant       // see Accepted
+}
+
+// Logins reports whether browsers log in at an issuer.
+func (d *Document) Logins() bool {
+	return slices.ContainsFunc(d.Issuers, func(e Entry[Issuer]) bool { return e.Value.Login != nil })
 }
 
 func (i *Issuer) defaults() {

@@ -14,7 +14,6 @@ var later = map[reflect.Type][]string{
 		"publicUrl",
 	},
 	reflect.TypeFor[ListenerTLS](): {"acme"},
-	reflect.TypeFor[Issuer]():      {"login"},
 	reflect.TypeFor[Consumer]():    {"plan"},
 	reflect.TypeFor[Upstream]():    {"balance", "healthCheck", "outlier", "retry", "circuitBreaker"},
 	reflect.TypeFor[Target]():      {"weight"},

@@ -53,6 +53,7 @@ type Exchange struct {
 	Challenges []string
 
 	RetryAfter time.Duration // of a refusal; 0: none is said
+	LoginAt    []byte        // of a 401: where a browser that navigates is sent instead; nil: nowhere
 	Reason     string        // what the operator reads of a fault outside the trail
 
 	Upgrade  string // protocol that the route lets the upstream switch to; "": none, whatever was asked for
@@ -106,7 +107,7 @@ func (x *Exchange) Reset() {
 	x.Route, x.Params, x.Allow = nil, x.Params[:0], ""
 	x.Identity, x.CertJudge, x.CertAsked, x.ForwardedCert = nil, nil, false, nil
 	x.Verified, x.Challenges = HeaderOther, nil
-	x.RetryAfter, x.Reason = 0, ""
+	x.RetryAfter, x.LoginAt, x.Reason = 0, nil, ""
 	x.Upgrade, x.Switched = "", Switched{}
 	x.Target, x.UpStart, x.UpFirst = "", 0, 0
 	x.idText = nil

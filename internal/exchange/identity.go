@@ -24,9 +24,17 @@ type Identity struct {
 	Password [32]byte  // digest of the stored hash of the password; zero: it was proved otherwise
 	Expires  time.Time // as the credential says; zero: never
 	Claims   Claims
+	Session  Session // of a browser; nil: it was proved otherwise
 	// Proofs are what each credential proved by itself, where several were
 	// asked for; nil: there was one.
 	Proofs []*Identity
+}
+
+// Session is a browser session that an identity comes from.
+type Session interface {
+	// Ends returns when it will end if it is not used any more; the zero Time
+	// if it was ended, by its user or by the issuer.
+	Ends() time.Time
 }
 
 // HasScope reports whether the identity was granted scope.

@@ -34,10 +34,14 @@ const (
 	CertificateInvalid
 	CertificateUntrusted
 	CertificateRevoked
+	LoginRequired
+	SessionExpired
+	LoginFailed
 	ScopeMissing
 	RoleMissing
 	PolicyDenied
 	ConsumerNotAllowed
+	CSRFRefused
 	TransportInsecure
 	RouteUnknown
 	MethodNotAllowed
@@ -108,10 +112,14 @@ var catalogue = [...]entry{
 	CertificateInvalid:        {name: "certificate_invalid", status: 403, detail: "The client certificate is not accepted.", mend: "see the inner code"},
 	CertificateUntrusted:      {name: "certificate_untrusted", public: CertificateInvalid, status: 403, mend: "the reason names what does not hold: the chain to a CA of clientAuth, the dates, the purpose, or that no consumer lists the certificate"},
 	CertificateRevoked:        {name: "certificate_revoked", public: CertificateInvalid, status: 403, mend: "the CA has revoked the certificate; have it issue another one"},
+	LoginRequired:             {name: "login_required", status: 401, detail: "A login is required.", mend: "open the page in a browser: it is sent to the login; requests of scripts are answered with this code"},
+	SessionExpired:            {name: "session_expired", status: 401, detail: "The session has ended.", mend: "log in again; sessions end by logout, after login.idle without a request, and login.lifetime after they began"},
+	LoginFailed:               {name: "login_failed", status: 401, detail: "The login could not be completed.", mend: "start again at the application; the application log says under this request's id what was wrong with the issuer's answer"},
 	ScopeMissing:              {name: "scope_missing", status: 403, detail: "The access token lacks a required scope.", mend: "grant scope {missing} to client {client} at issuer {issuer}"},
 	RoleMissing:               {name: "role_missing", status: 403, detail: "The caller lacks a required role.", mend: "grant role {missing} to {consumer}"},
 	PolicyDenied:              {name: "policy_denied", status: 403, detail: "The request is not allowed.", mend: "see the policy's condition"},
 	ConsumerNotAllowed:        {name: "consumer_not_allowed", status: 403, detail: "This consumer may not use this API.", mend: "add {consumer} to the route's consumers if it is meant to be let in"},
+	CSRFRefused:               {name: "csrf_refused", status: 403, detail: "The request was not made by a page of this site.", mend: "requests that change something need Sec-Fetch-Site: same-origin, or an Origin equal to the application's own"},
 	TransportInsecure:         {name: "transport_insecure", status: 403, detail: "The request must be made over HTTPS.", mend: "serve the route over TLS"},
 	RouteUnknown:              {name: "route_unknown", status: 404, detail: "There is no such resource.", mend: "no route has this host and path; `warder explain METHOD URL` shows how it was looked for"},
 	MethodNotAllowed:          {name: "method_not_allowed", status: 405, detail: "The method is not allowed for this resource.", mend: "the route lists other methods; see Allow"},

@@ -17,6 +17,7 @@ import (
 // meant for it go, what the gateway knows of the client is said anew.
 func (g *Gateway) outbound(x *exchange.Exchange, r *snapshot.Route) {
 	r.StripCredentials(x)
+	x.Req.DropOwnCookies(x.Alloc)
 	e := &x.ReqEdit
 	asked := x.ForwardedFor
 	if asked == nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/warder-gateway/warder/internal/snapshot"
 )
 
-// local answers by a handler of our own: the authorization server today,
-// login and published keys later.
+// local answers by a handler of our own: the authorization server and
+// logins.
 func (g *Gateway) local(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route) fault.Code {
 	req, err := request(x)
 	if err != nil {
@@ -37,6 +37,14 @@ func request(x *exchange.Exchange) (*http.Request, error) {
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
 		return nil, err
+	}
+	// Handlers that write URLs of ours go by what the browser asked for.
+	u.Scheme, u.Host = "http", string(x.Req.Authority)
+	if x.Secure {
+		u.Scheme = "https"
+	}
+	if x.ForwardedHost != nil {
+		u.Host = string(x.ForwardedHost)
 	}
 	r := (&http.Request{
 		Method: string(x.Req.Method), URL: u, RequestURI: target,

@@ -18,6 +18,9 @@ func (g *Gateway) refuse(x *exchange.Exchange, sink exchange.Sink, code fault.Co
 	x.Resp.Reset()
 	x.Resp.Status = code.Status()
 	e := &x.RespEdit
+	if x.LoginAt != nil && code.Status() == 401 {
+		return sendToLogin(x, sink)
+	}
 	e.Set("Cache-Control", []byte("no-store"))
 	e.Set("X-Content-Type-Options", []byte("nosniff"))
 	e.SetKnown(exchange.HeaderRequestID, x.IDText())
@@ -65,6 +68,20 @@ func scripted(h *exchange.Head) bool {
 	with, _ := h.Get(exchange.HeaderXRequestedWith)
 	mode, n := h.Get(exchange.HeaderSecFetchMode)
 	return exchange.EqualFold(with, "xmlhttprequest") || n > 0 && !exchange.EqualFold(mode, "navigate")
+}
+
+// sendToLogin has a browser that navigates log in instead of showing it a 401.
+func sendToLogin(x *exchange.Exchange, sink exchange.Sink) bool {
+	x.Resp.Status = 302
+	e := &x.RespEdit
+	e.Set("Location", x.LoginAt)
+	e.Set("Cache-Control", []byte("no-store"))
+	e.SetKnown(exchange.HeaderRequestID, x.IDText())
+	pin(x)
+	if err := sink.Head(&x.Resp, e, 0, nil); err != nil {
+		return false
+	}
+	return sink.Finish(nil) == nil
 }
 
 // problem writes the JSON form. Every text in it is a constant of the

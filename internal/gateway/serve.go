@@ -108,6 +108,7 @@ func (g *Gateway) answer(x *exchange.Exchange, sink exchange.Sink, r *snapshot.R
 		g.refuse(x, sink, code)
 		return code
 	}
+	x.Resp.DropOwnSetCookies()
 	if x.Switched.Conn != nil {
 		return g.tunnel(x, sink, r, lent)
 	}

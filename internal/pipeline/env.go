@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 	"slices"
@@ -21,6 +22,7 @@ type Env struct {
 	Issuer    func(name string) (*Issuer, error)
 	Limit     func(name string) (Limit, error)
 	Directory Directory
+	Login     func(issuer string) (Sessions, error)
 	Guard     *guessing.Guard // what keeps guesses slow, outliving snapshots; nil: nothing does
 	Spared    guessing.Spared // networks that nothing automatic is held against
 	Public    bool            // the route has auth: none
@@ -44,6 +46,20 @@ type Directory interface {
 	// there is none the consumer is nil and the hash one that costs as much as
 	// that of a consumer who has one, and that no password matches.
 	Password(name []byte) (*password.Hash, *exchange.Consumer)
+}
+
+// Sessions are the browser sessions that began with a login at one issuer.
+type Sessions interface {
+	// Cookie is the name of the cookie that holds a session's id.
+	Cookie() string
+	// LoginAt appends where a browser is sent that has to log in, and is to come
+	// back to target: path and query, in normal form.
+	LoginAt(b, target []byte) []byte
+	// Identity returns who the session belongs to that has this id and was begun
+	// at this host. Errors are *fault.Error: session_expired,
+	// identity_unavailable, keys_stale. Only if ask is true may this take time:
+	// to ask the store, at most 100 ms, or the issuer for a refresh that is due.
+	Identity(ctx context.Context, id, host []byte, now time.Time, ask bool) (*exchange.Identity, error)
 }
 
 // Issuer is who signs the tokens we accept, compiled. Immutable.

@@ -12,6 +12,7 @@ import (
 	"github.com/warder-gateway/warder/internal/policy/consumers"
 	"github.com/warder-gateway/warder/internal/policy/introspect"
 	"github.com/warder-gateway/warder/internal/policy/jwt"
+	"github.com/warder-gateway/warder/internal/policy/login"
 	"github.com/warder-gateway/warder/internal/policy/mtls"
 	"github.com/warder-gateway/warder/internal/policy/public"
 	"github.com/warder-gateway/warder/internal/policy/ratelimit"
@@ -25,6 +26,7 @@ func Catalog() []pipeline.Kind {
 		pipeline.Policy("auth.none", public.New),
 		pipeline.Policy("auth.jwt", jwt.New),
 		pipeline.Policy("auth.introspect", introspect.New),
+		pipeline.Policy("auth.login", login.New),
 		pipeline.Policy("auth.apiKey", apikey.New),
 		pipeline.Policy("auth.basic", basic.New),
 		pipeline.Policy("auth.mtls", mtls.New),

@@ -20,6 +20,7 @@ import (
 	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/http1"
 	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/login"
 	"github.com/warder-gateway/warder/internal/password"
 	"github.com/warder-gateway/warder/internal/pipeline"
 	"github.com/warder-gateway/warder/internal/policy/public"
@@ -53,6 +54,8 @@ type Compiler struct {
 	ReadLists func(path string) ([]byte, error)
 	// Local returns what Warder answers itself under a document.
 	Local func(doc *config.Document) (Local, error)
+	// Sessions keep browser sessions; nil: there are none to be had.
+	Sessions *login.Sessions
 }
 
 // Local is what Warder answers itself on public listeners.
@@ -67,6 +70,9 @@ type LocalRoute struct {
 	Methods          []string
 	Handler          http.Handler
 	MaxBody          int64
+	// Reserved says that the path begins with a folder that is ours: a route
+	// that takes all paths leaves it out, and none may be written below it.
+	Reserved bool
 }
 
 // Vocabulary returns what a decoder must know of the catalog.
@@ -91,6 +97,8 @@ func (c *Compiler) Compile(doc *config.Document) (*Snapshot, config.Problems) {
 			loans:  loans{pool: c.Pool, held: map[string]*poolEntry{}},
 		},
 		issuers:   map[string]*pipeline.Issuer{},
+		parties:   map[string]*login.Party{},
+		logins:    map[string][]string{},
 		limits:    map[string]pipeline.Limit{},
 		upstreams: map[string]*upstream.Group{},
 		carriers:  map[string]string{},
@@ -113,6 +121,8 @@ type build struct {
 	directory *directory.Directory
 	spared    guessing.Spared
 	issuers   map[string]*pipeline.Issuer
+	parties   map[string]*login.Party // by issuer
+	logins    map[string][]string     // hosts of routes, by issuer
 	limits    map[string]pipeline.Limit
 	roots     []*x509.Certificate // by which listeners judge clients
 	upstreams map[string]*upstream.Group
@@ -149,7 +159,6 @@ func (b *build) compile() {
 		local = Local{}
 	}
 	b.local = local
-	b.s.hasLocal = len(local.Routes) > 0
 	b.compileCounters()
 	b.compileListeners()
 	b.spared = b.doc.Spared()
@@ -225,7 +234,7 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 	}
 	env := pipeline.Env{
 		Route: f.Name, Public: f.Public, Directory: b.directory, Guard: b.Guard, Spared: b.spared,
-		Issuer: b.issuer, Limit: b.limit, AsksCerts: len(b.s.judges) > 0,
+		Issuer: b.issuer, Limit: b.limit, Login: b.loginOn(f.Host), AsksCerts: len(b.s.judges) > 0,
 	}
 	var parts []pipeline.Parts
 	policies := slices.Clone(f.Policies)
@@ -456,13 +465,23 @@ func (b *build) addLocal(l LocalRoute) route.Pattern {
 // indexRoutes builds both indexes: Warder's own routes stand apart, so that
 // they do not make their host one with routes of its own.
 func (b *build) indexRoutes() {
-	var own []route.Pattern
+	b.local.Routes = append(b.local.Routes, b.loginRoutes()...)
+	b.s.hasLocal = len(b.local.Routes) > 0
+	var own, all []route.Pattern
+	reserved := false
 	for _, l := range b.local.Routes {
-		own = append(own, b.addLocal(l))
+		p := b.addLocal(l)
+		if reserved = reserved || l.Reserved; !l.Reserved {
+			own = append(own, p)
+		}
+		all = append(all, p)
+	}
+	if reserved {
+		b.reserve()
 	}
 	b.addRedirect()
 	var problems []route.Problem
-	if b.s.local, problems = route.Build(own); len(problems) > 0 {
+	if b.s.local, problems = route.Build(all); len(problems) > 0 {
 		b.complain("authorizationServer", problems[0].Text, "")
 		own = nil // what is no pattern overlaps everything
 	}

@@ -29,10 +29,13 @@ func (b *build) compileIssuer(name string, i *config.Issuer) {
 		if i.Introspection != nil {
 			b.complain(path+".introspection", "is asked of the authorization server of this gateway, whose tokens are JWTs and judged by its keys", "remove it; use jwt")
 		}
+		if i.Login != nil {
+			b.complain(path+".login", "would have browsers log in at the authorization server of this gateway, which has no logins in this build", "remove it")
+		}
 		out.Keys = own
 		return
 	}
-	if i.JWKSFile != "" && i.CAFile != "" && i.Introspection == nil {
+	if i.JWKSFile != "" && i.CAFile != "" && i.Introspection == nil && i.Login == nil {
 		b.complain(path+".caFile", "has no use beside jwksFile: nothing is fetched", "remove one of the two")
 	}
 	cfg := keys.RemoteConfig{
@@ -51,6 +54,9 @@ func (b *build) compileIssuer(name string, i *config.Issuer) {
 	out.Keys = borrow(&b.s.loans, key, func() *keys.Remote { return keys.NewRemote(cfg) })
 	if i.Introspection != nil {
 		b.introspector(path+".introspection", i.Introspection, out, cfg.CAPool, ca)
+	}
+	if i.Login != nil {
+		b.party(path+".login", i.Login, out, cfg.CAPool, ca)
 	}
 }
 

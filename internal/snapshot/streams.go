@@ -34,6 +34,7 @@ var (
 	errKeysStale    = fault.New(fault.KeysStale, "the store was not heard of for longer than freshness.revocations")
 	errPasswordGone = fault.New(fault.PasswordWrong, "the password of this stream's consumer is no longer configured, or is another one now")
 	errTokenOver    = fault.New(fault.TokenExpired, "the token expired while the stream was open")
+	errSessionOver  = fault.New(fault.SessionExpired, "the session of this stream has ended")
 	errIssuerGone   = fault.New(fault.TokenIssuerUnknown, "the issuer of this stream's token is no longer configured")
 	errConsumerGone = fault.New(fault.ConsumerNotAllowed, "the consumer of this stream is no longer configured, or its credential is no longer the consumer's")
 )
@@ -110,6 +111,13 @@ func (r *streamRules) identity(id *exchange.Identity, cert *exchange.CertFacts, 
 		if id.Method != "introspect" { // which is not in time for a request after exp, either
 			skew = i.ClockSkew
 		}
+	}
+	if id.Session != nil {
+		// A stream is no use of its session: it ends with the idle time.
+		if until = id.Session.Ends(); !now.Before(until) {
+			return until, errSessionOver
+		}
+		skew, over = 0, errSessionOver
 	}
 	named := id.Named
 	switch {

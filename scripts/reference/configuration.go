@@ -19,7 +19,7 @@ import (
 const sample = `
 listeners: [{ tls: { certificates: [{ certFile: a, keyFile: b }] } }]
 health: { address: ":8902" }
-issuers: { NAME: { issuer: https://a/, audience: a, introspection: { clientId: a, clientSecret: "${env:A}" } } }
+issuers: { NAME: { issuer: https://a/, audience: a, introspection: { clientId: a, clientSecret: "${env:A}" }, login: { clientId: a, clientSecret: "${env:A}" } } }
 authorizationServer: { issuer: https://a/, clients: { NAME: { secret: "sha256:` + zeros + `2", audience: a } } }
 consumers: { NAME: { apiKeys: [{ hash: "sha256:` + zeros + `1" }], clients: [{ issuer: NAME, id: a }] } }
 upstreams: { NAME: { targets: [https://a], tls: {} } }

@@ -183,6 +183,10 @@ func (i *IdP) IDToken(t testing.TB, client string) string {
 	return i.token(t, "/id-token", Claims{"client": client, "claims": Claims{"nonce": "n-0S6_WzA2Mj"}})
 }
 
+// AddClient makes one more client known, with the members that its registration
+// has (OpenID Connect Dynamic Client Registration 1.0 section 2).
+func (i *IdP) AddClient(t testing.TB, client Claims) { t.Helper(); i.post(t, "/client", client, nil) }
+
 // Rotate makes a new key that signs from now on; the old ones stay published.
 func (i *IdP) Rotate(t testing.TB) { t.Helper(); i.post(t, "/rotate", nil, nil) }
 

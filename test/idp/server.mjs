@@ -10,6 +10,7 @@
 //   POST /retire     only the key that signs stays published
 //   POST /sign       {header, claims} -> {token}: anything, under the current key
 //   POST /id-token   {client, claims} -> {token}: what the provider gives a browser
+//   POST /client   {client_id, …}: one more client, with what oidc-provider wants of it
 //   GET  /client-key {key}: in PEM, what the client gateway-by-key signs with
 //   GET  /stats      {jwks: how often the key set was fetched}
 
@@ -46,6 +47,9 @@ const front = await listen(Number(process.argv[2] ?? 0));
 const back = await listen(0);
 const issuer = `http://127.0.0.1:${front.address().port}`;
 
+// Who has browsers log in.
+const browsers = [];
+
 // The key set of an oidc-provider is fixed when it is made, so each rotation
 // makes another one behind the same port. Nothing of the old is needed: its
 // access tokens are signed, not stored.
@@ -57,16 +61,17 @@ function publish(next) {
   keys = next;
   provider = new Provider(issuer, {
     jwks: { keys },
-    scopes,
+    scopes: scopes.concat('openid', 'offline_access'),
     clients: clients.map((id) => ({
       client_id: id,
       client_secret: `${id}-secret`,
       grant_types: ['client_credentials', 'authorization_code'],
       redirect_uris: ['https://client.example/callback'],
       scope: scopes.concat('openid').join(' '),
-    })).concat(gateways),
+    })).concat(gateways, browsers),
     features: {
-      devInteractions: { enabled: false },
+      devInteractions: { enabled: true },
+      backchannelLogout: { enabled: true },
       clientCredentials: { enabled: true },
       introspection: { enabled: true, allowedPolicy: (_, client) => client.clientId.startsWith('gateway') },
       revocation: { enabled: true },
@@ -84,7 +89,8 @@ function publish(next) {
       },
     },
     cookies: { keys: ['only for tests'] },
-    interactions: { url: () => '/none' },
+    // Its own would not call a client on this machine.
+    fetch: (url, { dispatcher, ...options }) => fetch(url, options),
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
     ttl: { ClientCredentials: (_, token) => token.resourceServer?.accessTokenTTL ?? 3600, IdToken: 3600 },
   });
@@ -121,6 +127,7 @@ const commands = {
   'POST /rotate': () => publish([newKey(), ...keys]),
   'POST /retire': () => publish(keys.slice(0, 1)),
   'POST /sign': ({ header, claims }) => ({ token: signed(header, claims) }),
+  'POST /client': (client) => { browsers.push(client); publish(keys); },
   'POST /id-token': async ({ client, claims }) => ({ token: await idToken(client, claims ?? {}) }),
   'GET /client-key': () => ({ key: clientKey.privateKey.export({ format: 'pem', type: 'pkcs8' }) }),
   'GET /stats': () => ({ jwks: fetched }),

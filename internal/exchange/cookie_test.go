@@ -1,0 +1,74 @@
+package exchange_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/warder-gateway/warder/internal/exchange"
+)
+
+func cookies(values ...string) *exchange.Head {
+	h := &exchange.Head{}
+	for _, v := range values {
+		h.Fields = append(h.Fields, exchange.Field{Name: []byte("cookie"), Value: []byte(v), ID: exchange.HeaderCookie})
+	}
+	return h
+}
+
+func left(h *exchange.Head) string {
+	h.DropOwnCookies(func(n int) []byte { return make([]byte, n) })
+	var kept []string
+	for _, f := range h.Fields {
+		if !f.Drop {
+			kept = append(kept, string(f.Value))
+		}
+	}
+	return strings.Join(kept, "|")
+}
+
+func TestOwnCookiesGoNoFurther(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ sent, want string }{
+		{"a=1", "a=1"},
+		{"__Host-warder-session-1=x", ""},
+		{"a=1; __Host-warder-session-1=x; b=2", "a=1; b=2"},
+		{"__Host-warder-x=1; a=1", "a=1"},
+		{"a=1;__HOST-WARDER-x=1;b=2", "a=1;b=2"},
+		{"a=__Host-warder-x", "a=__Host-warder-x"},
+		{" __Host-warder-x", ""},
+		{"__Host-warder=1; a=1", "__Host-warder=1; a=1"},
+		{"a=1|__Host-warder-x=1|b=2", "a=1|b=2"},
+	} {
+		if got := left(cookies(strings.Split(c.sent, "|")...)); got != c.want {
+			t.Errorf("%q becomes %q, want %q", c.sent, got, c.want)
+		}
+	}
+}
+
+func TestACookieIsCountedInEveryField(t *testing.T) {
+	t.Parallel()
+	v, n := cookies("a=1; s=x", "s=y;b=2; S=z").Cookie("s")
+	if string(v) != "x" || n != 2 {
+		t.Errorf("%q %d", v, n)
+	}
+	if _, n := cookies("ss=1; as=1").Cookie("s"); n != 0 {
+		t.Error(n)
+	}
+}
+
+func FuzzOwnCookies(f *testing.F) {
+	f.Add("a=1; __Host-warder-session-1=x; b=2")
+	f.Fuzz(func(t *testing.T, value string) {
+		h := cookies(value)
+		kept := left(h)
+		for pair := range strings.SplitSeq(kept, ";") {
+			if exchange.OwnCookie([]byte(pair)) {
+				t.Fatalf("%q leaves %q", value, kept)
+			}
+		}
+		if !bytes.Contains(bytes.ToLower([]byte(value)), []byte("__host-warder-")) && kept != value {
+			t.Fatalf("%q becomes %q", value, kept)
+		}
+	})
+}

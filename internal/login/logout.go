@@ -1,0 +1,188 @@
+package login
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"html"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/store"
+)
+
+// logout ends a session here and sends the browser to the issuer to end it
+// there (OpenID Connect RP-Initiated Logout 1.0). A request that a page of
+// this site did not make is asked back first.
+func (p *Party) logout(w http.ResponseWriter, r *http.Request) {
+	cookie := onlyCookie(r, p.cookie)
+	if !ownPage(r) {
+		if r.Method == http.MethodPost {
+			p.page(w, fault.CSRFRefused, "")
+			return
+		}
+		p.say(w, http.StatusOK, "Log out?", `<form method="post"><button>Log out</button></form>`)
+		return
+	}
+	to := p.external(r, pathDone)
+	if cookie != "" {
+		s, err := p.session(r.Context(), []byte(cookie), []byte(r.URL.Host), time.Now(), true)
+		hint, who := "", ""
+		if err == nil {
+			st := s.state.Load()
+			hint, who = st.doc.IDToken, st.doc.Subject
+		}
+		if err := p.end(r.Context(), sha256.Sum256([]byte(cookie))); err != nil {
+			// The cookie stays: the browser may try again.
+			p.fails(w, fault.IdentityUnavailable, "/", err)
+			return
+		}
+		p.cfg.Log.Info("logout", "issuer", p.cfg.Name, "subject", who, "from", r.RemoteAddr)
+		setCookie(w, p.cookie, "", -1)
+		if doc, err := p.cfg.Provider.Document(r.Context()); err == nil && hint != "" {
+			if at, err := p.cfg.Provider.Endpoint(doc, "end_session_endpoint"); err == nil && at != "" {
+				u, _ := url.Parse(at)
+				q := u.Query()
+				q.Set("id_token_hint", hint)
+				q.Set("client_id", p.cfg.ClientID)
+				q.Set("post_logout_redirect_uri", to)
+				u.RawQuery = q.Encode()
+				to = u.String()
+			}
+		}
+	}
+	redirect(w, http.StatusSeeOther, to)
+}
+
+// ownPage reports whether a page of this site made the request.
+func ownPage(r *http.Request) bool {
+	site, origin := r.Header.Values("Sec-Fetch-Site"), r.Header.Values("Origin")
+	return len(site) == 1 && site[0] == "same-origin" || len(origin) == 1 && origin[0] == r.URL.Scheme+"://"+r.URL.Host
+}
+
+// done says that the logout is complete.
+func (p *Party) done(w http.ResponseWriter) {
+	p.say(w, http.StatusOK, "You are logged out", `<p><a href="/">Back to the application</a>`)
+}
+
+// backChannel ends sessions at the word of the issuer (OpenID Connect
+// Back-Channel Logout 1.0).
+func (p *Party) backChannel(w http.ResponseWriter, r *http.Request) {
+	refuse := func(status int, err error) {
+		p.cfg.Log.Warn("a logout by the issuer was refused", "issuer", p.cfg.Name, "error", err, "from", r.RemoteAddr)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		json.NewEncoder(w).Encode(map[string]string{"error": "invalid_request"})
+	}
+	if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); !strings.EqualFold(strings.TrimSpace(kind), "application/x-www-form-urlencoded") {
+		refuse(http.StatusBadRequest, errors.New("the body is no form"))
+		return
+	}
+	if err := r.ParseForm(); err != nil || len(r.PostForm["logout_token"]) != 1 {
+		refuse(http.StatusBadRequest, errors.New("the form has no logout_token, or more than one"))
+		return
+	}
+	now := time.Now()
+	sub, sid, jti, err := p.logoutToken(r.Context(), r.PostForm.Get("logout_token"), now)
+	if err != nil {
+		status := http.StatusBadRequest
+		if code := fault.Of(err); code == fault.IdentityUnavailable || code == fault.KeysStale {
+			status = http.StatusServiceUnavailable
+		}
+		refuse(status, err)
+		return
+	}
+	switch err := p.once(r.Context(), "jti", jti, now.Add(maxLogoutAge+time.Hour)); {
+	case errors.Is(err, store.ErrExists):
+		refuse(http.StatusBadRequest, errors.New("the logout token was used before"))
+		return
+	case err != nil:
+		refuse(http.StatusServiceUnavailable, err)
+		return
+	}
+	n, err := p.endAll(r, sub, sid)
+	if err != nil {
+		p.again(r.Context(), "jti", jti) // the issuer may try again
+		refuse(http.StatusServiceUnavailable, err)
+		return
+	}
+	p.cfg.Log.Info("logout by the issuer", "issuer", p.cfg.Name, "subject", sub, "sessions", n)
+	w.WriteHeader(http.StatusOK)
+}
+
+// endAll ends the sessions of a session of the issuer's, or of a subject.
+func (p *Party) endAll(r *http.Request, sub, sid string) (n int, err error) {
+	st := p.cfg.Sessions.store.Load()
+	if st == nil {
+		return 0, errors.New("there is no store yet")
+	}
+	owner, by := p.owner(sub), p.bySID(sid)
+	q := store.Query{Kind: kindSession, Owner: string(owner[:])}
+	if sid != "" {
+		q = store.Query{Kind: kindBySID, Prefix: string(by[:])}
+	}
+	for {
+		page, err := st.List(r.Context(), q)
+		if err != nil {
+			return n, err
+		}
+		var digests [][32]byte
+		for i := range page {
+			if id := page[i].ID; len(id) >= 32 {
+				digests = append(digests, [32]byte([]byte(id[len(id)-32:])))
+			}
+			q.After = page[i].ID
+		}
+		if err := p.end(r.Context(), digests...); err != nil {
+			return n, err
+		}
+		if n += len(digests); len(page) < store.MaxPage {
+			return n, nil
+		}
+	}
+}
+
+// fails says that a login, or a logout, could not be completed, and tells the
+// operator why.
+func (p *Party) fails(w http.ResponseWriter, code fault.Code, back string, err error) {
+	p.cfg.Log.Warn("login failed", "issuer", p.cfg.Name, "code", code.String(), "error", err)
+	p.page(w, code, back)
+}
+
+// page says no to a browser, in words of the catalogue.
+func (p *Party) page(w http.ResponseWriter, code fault.Code, back string) {
+	if code.Status() == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", Challenge(p.cfg.Name))
+	}
+	if code.Status() == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", strconv.Itoa(5))
+	}
+	more := "<p>" + html.EscapeString(code.Public().String())
+	if back != "" {
+		more += `<p><a href="` + html.EscapeString(back) + `">Try again</a>`
+	}
+	p.say(w, code.Status(), strings.TrimSuffix(code.Public().Detail(), "."), more)
+}
+
+// Challenge is that of a route that wants a browser session.
+func Challenge(name string) string { return `Cookie realm="` + name + `"` }
+
+const look = `body{font:16px/1.5 system-ui,sans-serif;max-width:32em;margin:15vh auto;padding:0 1em;color:#222}h1{font-size:1.4em}button{font:inherit;padding:.4em 1.2em}`
+
+// say writes a page of ours. body is HTML.
+func (p *Party) say(w http.ResponseWriter, status int, title, body string) {
+	sum := sha256.Sum256([]byte(look))
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'; frame-ancestors 'none'; base-uri 'none'")
+	h.Set("X-Frame-Options", "DENY")
+	w.WriteHeader(status)
+	title = html.EscapeString(title)
+	w.Write([]byte(`<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>` + title +
+		`</title><style>` + look + `</style><h1>` + title + `</h1>` + body + "\n"))
+}
