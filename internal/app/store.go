@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/config"
@@ -131,4 +132,19 @@ func CheckConsumer(file, name string) error {
 		return fmt.Errorf("%s has a consumer %s already; give this one another name", file, name)
 	}
 	return nil
+}
+
+// IssuerURL returns what tokens of an issuer of a configuration file say in
+// iss.
+func IssuerURL(file, name string) (string, error) {
+	snap, doc, err := compile(file)
+	if err != nil {
+		return "", err
+	}
+	snap.Release()
+	issuer := doc.Issuers.Get(name)
+	if issuer == nil {
+		return "", fmt.Errorf("%s has no issuer %q; expected one of %s, or a URL", file, name, strings.Join(doc.Issuers.Names(), ", "))
+	}
+	return issuer.Issuer, nil
 }

@@ -39,6 +39,7 @@ type root struct {
 	Consumer   consumerCmd   `cmd:"" help:"Add, list and delete consumers of the store."`
 	Key        keyCmd        `cmd:"" help:"Make, list and revoke API keys."`
 	Password   passwordCmd   `cmd:"" help:"Hash passwords for the configuration."`
+	Token      tokenCmd      `cmd:"" help:"Revoke tokens, and list what was revoked."`
 	Store      storeCmd      `cmd:"" help:"Back up, restore and check the store."`
 	Rotate     rotateCmd     `cmd:"" help:"Replace keys by new ones: those of consumers, and those Warder seals with."`
 	Schema     schemaCmd     `cmd:"" help:"Print the JSON Schema of the configuration, for editors."`

@@ -273,13 +273,22 @@ func (d *Directory) Key(ref exchange.KeyRef, now time.Time, ask bool) (*exchange
 	return record, code
 }
 
-// FreshUntil returns until when the store's keys are believed if nothing is
+// FreshUntil returns until when the store's keys and revocations are believed if nothing is
 // heard of it any more. Zero: there is no store.
 func (d *Directory) FreshUntil() time.Time {
 	if d == nil || d.memory == nil {
 		return time.Time{}
 	}
 	return d.memory.Seen().Add(d.within)
+}
+
+// Revoked says whether the token of an identity was taken back: None if it was
+// not, or if the identity is not by a token. Without a store nothing can be.
+func (d *Directory) Revoked(id *exchange.Identity, now time.Time) fault.Code {
+	if d == nil || d.memory == nil || id.Token == nil {
+		return fault.None
+	}
+	return d.memory.revoked(id, now, d.within)
 }
 
 // Client finds the consumer that claims this client of this issuer.

@@ -13,13 +13,13 @@ import (
 	"github.com/warder-gateway/warder/internal/store"
 )
 
-// Memory holds the store's consumers and keys. Load fills it, Run keeps it in
+// Memory holds the store's consumers, keys and revocations of tokens. Load fills it, Run keeps it in
 // step with the store. It outlives configurations. Safe for concurrent use;
 // who looks something up waits for nobody, but for a key that is asked of the
 // store.
 //
 // Before it is loaded, and when it is older than is allowed, every key of the
-// store is refused with 503.
+// store, and every token, is refused with 503.
 type Memory struct {
 	log *slog.Logger
 	now func() time.Time
@@ -40,6 +40,7 @@ type Memory struct {
 type held struct {
 	table *table
 	names names
+	ended revocations
 }
 
 // knownKey is the record of a key that was used, and what it was made of.
@@ -53,6 +54,9 @@ type knownKey struct {
 // again.
 const knownKeys = 1 << 14
 
+// kinds are what is held, consumers before what belongs to them.
+var kinds = []store.Kind{kindConsumer, kindKey, kindRevocation}
+
 // NewMemory returns a Memory that knows nothing yet.
 func NewMemory(log *slog.Logger, now func() time.Time) *Memory {
 	return &Memory{log: log, now: now, records: make([]atomic.Pointer[knownKey], knownKeys)}
@@ -62,7 +66,7 @@ func NewMemory(log *slog.Logger, now func() time.Time) *Memory {
 // then, and on an error.
 func (m *Memory) Load(ctx context.Context, s *store.Store) error {
 	m.store.Store(s)
-	fill, next := newFiller(), &held{}
+	fill, ended, next := newFiller(), &revocationFiller{}, &held{}
 	now := m.now()
 	unreadable := 0
 	var why error
@@ -76,24 +80,27 @@ func (m *Memory) Load(ctx context.Context, s *store.Store) error {
 			if k, err = readKey(&r); err == nil {
 				fill.add(k.entry(next.names.place(k.Consumer)))
 			}
+		case kindRevocation:
+			err = ended.add(&r)
 		}
 		if err != nil {
 			unreadable++
 			why = err
 		}
 		return nil
-	}, kindConsumer, kindKey)
+	}, kinds...)
 	if err != nil {
 		return err
 	}
 	next.table = fill.done()
+	ended.into(&next.ended)
 	m.mu.Lock()
 	m.held.Store(next)
 	m.mark = mark
 	m.seen.Store(now.UnixNano())
 	m.mu.Unlock()
 	if unreadable > 0 {
-		m.log.Error("some of the store's consumers and keys are refused", "records", unreadable, "last", why)
+		m.log.Error("some of the store's records cannot be read: consumers and keys are refused, revocations taken as widely as can be", "records", unreadable, "last", why)
 	}
 	return nil
 }
@@ -126,7 +133,7 @@ func (m *Memory) Run(ctx context.Context, s *store.Store, changed func()) {
 				changed()
 			}
 			return nil
-		}, kindConsumer, kindKey)
+		}, kinds...)
 		if ctx.Err() == nil {
 			m.log.Warn("the store's keys are read again", "because", err)
 			loaded = false
@@ -186,6 +193,13 @@ func (m *Memory) change(c *store.Change) (back bool) {
 		e := k.entry(h.names.place(k.Consumer))
 		h.table.put(e, m.forgotten())
 		back = e.expires != 0
+	case kindRevocation:
+		if c.Deleted {
+			h.ended.remove(c.ID, m.now().UnixMilli())
+			break
+		}
+		err = h.ended.put(&c.Record, m.now().UnixMilli())
+		back = true
 	}
 	if err != nil {
 		m.log.Error("a change in the store takes something back that cannot be read", "error", err)

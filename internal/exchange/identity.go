@@ -22,6 +22,8 @@ type Identity struct {
 	TokenID  string    // jti
 	Key      KeyRef    // the API key; zero: it was proved otherwise
 	Password [32]byte  // digest of the stored hash of the password; zero: it was proved otherwise
+	Token    *Token    // what the token may be revoked by; nil: it was proved otherwise
+	Whose    Mark      // of Consumer, to revoke its tokens by
 	Expires  time.Time // as the credential says; zero: never
 	Claims   Claims
 	// Proofs are what each credential proved by itself, where several were
