@@ -114,7 +114,7 @@ routes:
 func newKey(t *testing.T, s *store.Store, consumer string) string {
 	t.Helper()
 	key := apikey.Generate()
-	if _, err := directory.AddKey(t.Context(), s, consumer, apikey.Ref([]byte(key)), time.Time{}, time.Now()); err != nil {
+	if _, err := directory.AddKey(t.Context(), s, consumer, apikey.Ref([]byte(key)), nil, time.Time{}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	return key

@@ -30,9 +30,9 @@ type Env struct {
 // Directory is who may call: consumers and their credentials, in memory.
 type Directory interface {
 	// Key finds an API key. The code is None if it is good; otherwise why it is
-	// not, and the record may be nil. Only if ask is true may this take time: at
+	// not, and the record may have no consumer. Only if ask is true may this take time: at
 	// most 100 ms, to ask the store.
-	Key(ref exchange.KeyRef, now time.Time, ask bool) (*exchange.KeyRecord, fault.Code)
+	Key(ref exchange.KeyRef, now time.Time, ask bool) (exchange.KeyRecord, fault.Code)
 	// Certificate finds by what a verified certificate is a consumer's, nil if
 	// it is nobody's. rival is that of another consumer who claims it too.
 	Certificate(c *exchange.CertFacts) (record, rival *exchange.CertRecord)

@@ -122,7 +122,7 @@ func (r *streamRules) identity(id *exchange.Identity, cert *exchange.CertFacts, 
 		if code == fault.KeysStale {
 			return until, errKeysStale
 		}
-		if k == nil {
+		if k.Consumer == nil {
 			return until, errKeyGone
 		}
 		named, until, over = k.Consumer, k.Expires, errKeyOver

@@ -160,7 +160,7 @@ func TestAStreamByAKeyOfTheStoreEndsWithTheKeyAndWithTheStore(t *testing.T) {
 	if err := directory.AddConsumer(t.Context(), s, "acme", now); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := directory.AddKey(t.Context(), s, "acme", id.Key, time.Time{}, now); err != nil {
+	if _, err := directory.AddKey(t.Context(), s, "acme", id.Key, nil, time.Time{}, now); err != nil {
 		t.Fatal(err)
 	}
 	c := newCompiler()

@@ -133,10 +133,12 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.Verdict
 	t.presents.tokenUse, _ = topString(f.claims, "token_use")
 	t.meant = t.presents.meantFor(iss)
 	reason := iss.identify(t, f)
-	t.token = exchange.NewToken(id.Token, iss.URL, t.first.TokenID, t.first.Subject, t.times.iat, iss.skew)
+	url, _ := topString(f.claims, "iss") // of its tenant, where one issuer has many
+	t.token = exchange.NewToken(id.Token, url, t.first.TokenID, t.first.Subject, t.times.iat, iss.skew)
 	t.first.Token, t.first.Whose = &t.token, exchange.MarkOf(exchange.RevokedConsumer, t.first.Consumer)
 	identity, v := p.admit(x, w, iss, t, how)
 	if !v.Passed() {
+		wasted = v.Code().Status() != 503 // which is our outage
 		return nil, v
 	}
 	if identity == nil {
