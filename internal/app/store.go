@@ -3,12 +3,15 @@ package app
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/config"
+	"github.com/warder-gateway/warder/internal/directory"
 	"github.com/warder-gateway/warder/internal/secret"
 	"github.com/warder-gateway/warder/internal/snapshot"
 	"github.com/warder-gateway/warder/internal/store"
@@ -76,7 +79,8 @@ func (a *app) reserve(next *snapshot.Snapshot, doc *config.Document) (func(), er
 		if !a.memory.Loaded() {
 			return
 		}
-		for _, name := range next.Elsewhere {
+		for _, m := range next.Elsewhere {
+			name := m.Name
 			if _, known := a.memory.Consumer(name); !known {
 				a.log.Warn("a route lets in a consumer that neither the configuration nor the store has", "consumer", name)
 			}
@@ -118,6 +122,30 @@ func OpenStore(ctx context.Context, file, state string, create bool) (*store.Sto
 		return nil, err
 	}
 	return s, nil
+}
+
+// missing returns those of the names that the store of a document does not
+// have. ok is false if it cannot be asked: it is opened as it is, or not at all.
+func missing(doc *config.Document, state string, names []snapshot.Mention) (none []snapshot.Mention, ok bool) {
+	if info, err := os.Stat(state); state == "" || err != nil || !info.IsDir() || len(names) == 0 {
+		return nil, false
+	}
+	ctx := context.Background()
+	s, err := store.Open(ctx, store.Config{Address: doc.Store, Folder: state, AsIs: true})
+	if err != nil {
+		return nil, false
+	}
+	defer s.Close()
+	for _, m := range names {
+		_, err := directory.GetConsumer(ctx, s, m.Name)
+		switch {
+		case errors.Is(err, directory.ErrUnknown):
+			none = append(none, m)
+		case err != nil:
+			return nil, false
+		}
+	}
+	return none, true
 }
 
 // CheckConsumer says whether a consumer of this name can be added to the store

@@ -243,7 +243,7 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 		part.Forward = part.Forward && f.ForwardToken
 		r.Policies = append(r.Policies, Policy{part.Check, p.From, phase(&part)})
 		parts = append(parts, part)
-		b.note(&part)
+		b.note(&part, p.Node)
 	}
 	needs.judge(b)
 	if len(f.Proofs) == 0 {
@@ -268,12 +268,12 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 }
 
 // note remembers what the whole snapshot has to know of a policy.
-func (b *build) note(p *pipeline.Parts) {
+func (b *build) note(p *pipeline.Parts, at config.Node) {
 	b.spoken = append(b.spoken, p.Credentials...)
 	b.s.reads = append(b.s.reads, p.Reads...)
 	for _, name := range p.Consumers {
-		if !slices.Contains(b.doc.Consumers.Names(), name) && !slices.Contains(b.s.Elsewhere, name) {
-			b.s.Elsewhere = append(b.s.Elsewhere, name)
+		if !slices.Contains(b.doc.Consumers.Names(), name) && !slices.ContainsFunc(b.s.Elsewhere, func(m Mention) bool { return m.Name == name }) {
+			b.s.Elsewhere = append(b.s.Elsewhere, Mention{name, at.Complain("", "neither this file nor the store has a consumer "+name, "write it under consumers, add it with `warder consumer new`, or mend the name: it lets nobody in")})
 		}
 	}
 }
