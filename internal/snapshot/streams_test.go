@@ -208,7 +208,7 @@ func TestAStreamEndsWithItsRevokedToken(t *testing.T) {
 	id := &exchange.Identity{Method: "jwt", Token: &token}
 	joined := &exchange.Identity{Method: "jwt", Proofs: []*exchange.Identity{{Method: "other"}, id}}
 	judge := func(id *exchange.Identity, at time.Time) (time.Time, fault.Code) {
-		until, f := snap.Holds(exchange.Route{Name: "chat", Pattern: "/chat"}, "b", id.Keep(), at)
+		until, f := snap.Holds(exchange.Route{Name: "chat", Pattern: "/chat"}, "b", id.Keep(), exchange.Witness{}, at)
 		if f == nil {
 			return until, fault.None
 		}
