@@ -21,7 +21,10 @@ type CheckReport struct {
 	Issuers   int         `json:"issuers"`
 	Upstreams int         `json:"upstreams"`
 	Consumers int         `json:"consumers"`
-	// Elsewhere are consumers that routes name and the file does not have.
+	// Warnings are of consumers that neither the file nor the store has.
+	Warnings []Complaint `json:"warnings,omitempty"`
+	// Elsewhere are consumers that routes name and the file does not have, if
+	// the store could not be asked for them.
 	Elsewhere []string `json:"consumersElsewhere,omitempty"`
 }
 
@@ -39,26 +42,41 @@ type Complaint struct {
 func (c Complaint) String() string { return c.line }
 
 // Check takes a configuration file down the road that run takes, as far as it
-// goes without starting anything. An error says that it could not be read.
-func Check(path string) (*CheckReport, error) {
+// goes without starting anything. The store is asked for consumers that the
+// file does not have, if it can be opened as it is; state is the state folder,
+// empty: it is not asked. An error says that the file could not be read.
+func Check(path, state string) (*CheckReport, error) {
 	snap, doc, err := compile(path)
 	var problems config.Problems
 	switch {
 	case errors.As(err, &problems):
 		r := &CheckReport{}
 		for _, p := range problems {
-			r.Problems = append(r.Problems, Complaint{p.File, p.Line, p.Column, p.Path, p.Text, p.Mend, p.String()})
+			r.Problems = append(r.Problems, complaint(p))
 		}
 		return r, nil
 	case err != nil:
 		return nil, err
 	}
 	defer snap.Release()
-	return &CheckReport{
+	r := &CheckReport{
 		Problems: []Complaint{}, Config: snap.Config, Routes: len(doc.Flatten()), Issuers: len(doc.Issuers),
 		Upstreams: len(doc.Upstreams), Consumers: len(doc.Consumers),
-		Elsewhere: snap.Elsewhere,
-	}, nil
+	}
+	none, asked := missing(doc, state, snap.Elsewhere)
+	for _, m := range none {
+		r.Warnings = append(r.Warnings, complaint(m.At))
+	}
+	if !asked {
+		for _, m := range snap.Elsewhere {
+			r.Elsewhere = append(r.Elsewhere, m.Name)
+		}
+	}
+	return r, nil
+}
+
+func complaint(p config.Problem) Complaint {
+	return Complaint{p.File, p.Line, p.Column, p.Path, p.Text, p.Mend, p.String()}
 }
 
 // compile takes a configuration file as far as a snapshot and starts nothing.

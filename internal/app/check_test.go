@@ -17,7 +17,7 @@ func TestTheAuthorizationServerMayLiveAtAnyKindOfHost(t *testing.T) {
 		if err := os.WriteFile(path, []byte(document), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		report, err := app.Check(path)
+		report, err := app.Check(path, "")
 		if err != nil || len(report.Problems) > 0 || report.Routes != 1 || report.Upstreams != 1 {
 			t.Errorf("%s: %v %+v", issuer, err, report)
 		}

@@ -48,14 +48,20 @@ func chatty(t *testing.T) string {
 // status of its closing frame, 0 if there was none.
 func (r *running) webSocket(t *testing.T, key string) <-chan int {
 	t.Helper()
+	return r.webSocketBy(t, "X-Api-Key: "+key)
+}
+
+// webSocketBy is webSocket by a field of the request.
+func (r *running) webSocketBy(t *testing.T, field string) <-chan int {
+	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(20 * time.Second))
-	fmt.Fprintf(c, "GET /chat HTTP/1.1\r\nHost: x\r\nX-Api-Key: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n\r\n",
-		key, base64.StdEncoding.EncodeToString([]byte("the sample nonce")))
+	fmt.Fprintf(c, "GET /chat HTTP/1.1\r\nHost: x\r\n%s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n\r\n",
+		field, base64.StdEncoding.EncodeToString([]byte("the sample nonce")))
 	in := bufio.NewReader(c)
 	resp, err := http.ReadResponse(in, nil)
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
@@ -77,9 +83,15 @@ func (r *running) webSocket(t *testing.T, key string) <-chan int {
 // that took.
 func (r *running) answers(t *testing.T, key string, want int) time.Duration {
 	t.Helper()
+	return r.answersBy(t, "X-Api-Key", key, want)
+}
+
+// answersBy is answers by a field of the request.
+func (r *running) answersBy(t *testing.T, field, value string, want int) time.Duration {
+	t.Helper()
 	began := time.Now()
 	for {
-		resp, body := r.do(t, request(t, "GET", r.url+"/hello", "X-Api-Key", key))
+		resp, body := r.do(t, request(t, "GET", r.url+"/hello", field, value))
 		took := time.Since(began)
 		if resp.StatusCode == want {
 			return took
@@ -102,7 +114,7 @@ routes:
 func newKey(t *testing.T, s *store.Store, consumer string) string {
 	t.Helper()
 	key := apikey.Generate()
-	if _, err := directory.AddKey(t.Context(), s, consumer, apikey.Ref([]byte(key)), time.Time{}, time.Now()); err != nil {
+	if _, err := directory.AddKey(t.Context(), s, consumer, apikey.Ref([]byte(key)), nil, time.Time{}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	return key

@@ -3,11 +3,15 @@ package app
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/config"
+	"github.com/warder-gateway/warder/internal/directory"
 	"github.com/warder-gateway/warder/internal/secret"
 	"github.com/warder-gateway/warder/internal/snapshot"
 	"github.com/warder-gateway/warder/internal/store"
@@ -76,7 +80,8 @@ func (a *app) reserve(next *snapshot.Snapshot, doc *config.Document) (func(), er
 		if !a.memory.Loaded() {
 			return
 		}
-		for _, name := range next.Elsewhere {
+		for _, m := range next.Elsewhere {
+			name := m.Name
 			if _, known := a.memory.Consumer(name); !known {
 				a.log.Warn("a route lets in a consumer that neither the configuration nor the store has", "consumer", name)
 			}
@@ -120,6 +125,30 @@ func OpenStore(ctx context.Context, file, state string, create bool) (*store.Sto
 	return s, nil
 }
 
+// missing returns those of the names that the store of a document does not
+// have. ok is false if it cannot be asked: it is opened as it is, or not at all.
+func missing(doc *config.Document, state string, names []snapshot.Mention) (none []snapshot.Mention, ok bool) {
+	if info, err := os.Stat(state); state == "" || err != nil || !info.IsDir() || len(names) == 0 {
+		return nil, false
+	}
+	ctx := context.Background()
+	s, err := store.Open(ctx, store.Config{Address: doc.Store, Folder: state, AsIs: true})
+	if err != nil {
+		return nil, false
+	}
+	defer s.Close()
+	for _, m := range names {
+		_, err := directory.GetConsumer(ctx, s, m.Name)
+		switch {
+		case errors.Is(err, directory.ErrUnknown):
+			none = append(none, m)
+		case err != nil:
+			return nil, false
+		}
+	}
+	return none, true
+}
+
 // CheckConsumer says whether a consumer of this name can be added to the store
 // beside those of a configuration file.
 func CheckConsumer(file, name string) error {
@@ -132,4 +161,19 @@ func CheckConsumer(file, name string) error {
 		return fmt.Errorf("%s has a consumer %s already; give this one another name", file, name)
 	}
 	return nil
+}
+
+// IssuerURL returns what tokens of an issuer of a configuration file say in
+// iss.
+func IssuerURL(file, name string) (string, error) {
+	snap, doc, err := compile(file)
+	if err != nil {
+		return "", err
+	}
+	snap.Release()
+	issuer := doc.Issuers.Get(name)
+	if issuer == nil {
+		return "", fmt.Errorf("%s has no issuer %q; expected one of %s, or a URL", file, name, strings.Join(doc.Issuers.Names(), ", "))
+	}
+	return issuer.Issuer, nil
 }

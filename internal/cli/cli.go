@@ -39,6 +39,7 @@ type root struct {
 	Consumer   consumerCmd   `cmd:"" help:"Add, list and delete consumers of the store."`
 	Key        keyCmd        `cmd:"" help:"Make, list and revoke API keys."`
 	Password   passwordCmd   `cmd:"" help:"Hash passwords for the configuration."`
+	Token      tokenCmd      `cmd:"" help:"Revoke tokens, and list what was revoked."`
 	Store      storeCmd      `cmd:"" help:"Back up, restore and check the store."`
 	Rotate     rotateCmd     `cmd:"" help:"Replace keys by new ones: those of consumers, and those Warder seals with."`
 	Schema     schemaCmd     `cmd:"" help:"Print the JSON Schema of the configuration, for editors."`
@@ -159,11 +160,12 @@ func signals() <-chan os.Signal {
 
 type checkCmd struct {
 	Config string `short:"c" required:"" help:"Configuration file." placeholder:"FILE"`
+	State  string `default:"${state}" help:"State folder of the gateway, where its store may be: consumers that the file does not have are looked for there." placeholder:"DIR"`
 	outputFlag
 }
 
 func (c *checkCmd) Run(e *env) error {
-	report, err := app.Check(c.Config)
+	report, err := app.Check(c.Config, c.State)
 	if err != nil {
 		return err
 	}
@@ -178,6 +180,9 @@ func (c *checkCmd) Run(e *env) error {
 		if len(report.Problems) == 0 {
 			fmt.Fprintf(e.out, "%s is right: %s, %s, %s, %s\n", c.Config,
 				count(report.Routes, "route"), count(report.Issuers, "issuer"), count(report.Upstreams, "upstream"), count(report.Consumers, "consumer"))
+			for _, w := range report.Warnings {
+				fmt.Fprintln(e.out, "warning:", w)
+			}
 			if len(report.Elsewhere) > 0 {
 				fmt.Fprintf(e.out, "not in this file, so to be found in the store: %s %s\n", plural(len(report.Elsewhere), "consumer"), strings.Join(report.Elsewhere, ", "))
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -23,10 +24,20 @@ type keyCmd struct {
 }
 
 type keyNewCmd struct {
-	Consumer string   `arg:"" optional:"" help:"Consumer of the store to give the key to. Without one, the key is not stored: its line for the configuration is printed."`
-	Expires  lifetime `help:"When it ends: after a time such as 90d, or with a day such as 2027-01-31; default: never." placeholder:"TIME"`
+	Consumer string         `arg:"" optional:"" help:"Consumer of the store to give the key to. Without one, the key is not stored: its line for the configuration is printed."`
+	Expires  lifetime       `help:"When it ends: after a time such as 90d, or with a day such as 2027-01-31; default: never." placeholder:"TIME"`
+	From     []netip.Prefix `help:"Range of addresses from which it is good, such as 203.0.113.0/24; may be repeated. Default: anywhere." placeholder:"CIDR"`
+	Route    []string       `help:"Name of a route on which it is good; may be repeated. Default: all." placeholder:"NAME"`
 	storeFlags
 	outputFlag
+}
+
+// limits returns where the key is to be good.
+func (c *keyNewCmd) limits() *exchange.KeyLimits {
+	if len(c.From)+len(c.Route) == 0 {
+		return nil
+	}
+	return &exchange.KeyLimits{From: c.From, Routes: c.Route}
 }
 
 // keyOut is a key, and where it is kept: in the store, or nowhere yet.
@@ -48,13 +59,16 @@ func (c *keyNewCmd) Run(e *env) error {
 		if !expires.IsZero() {
 			return usageError("--expires needs a consumer of the store; in the configuration, write expires: beside hash:")
 		}
+		if c.limits() != nil {
+			return usageError("--from and --route need a consumer of the store; in the configuration, write from: and routes: beside hash:")
+		}
 		key := apikey.Generate()
 		return printKey(e, c.Output, keyOut{Key: key, Hash: apikey.Hash(key)})
 	}
 	return c.with(false, func(ctx context.Context, s *store.Store) error {
 		var made directory.StoredKey
 		key, err := freshKey(func(ref exchange.KeyRef) (err error) {
-			made, err = directory.AddKey(ctx, s, c.Consumer, ref, expires, now)
+			made, err = directory.AddKey(ctx, s, c.Consumer, ref, c.limits(), expires, now)
 			return err
 		})
 		if err != nil {
@@ -80,8 +94,29 @@ func printStored(e *env, output, key string, k directory.StoredKey, more string)
 		return e.json(keyOut{Key: key, Hash: apikey.Hash(key), ID: k.ID(), Consumer: k.Consumer, Expires: k.Expires.UTC()})
 	}
 	fmt.Fprintf(e.out, "key (shown this once; give it to the caller):\n  %s\n", key)
-	fmt.Fprintf(e.out, "consumer %s, expires %s; it is good on every gateway of this store within a second%s\n", k.Consumer, day(k.Expires), more)
+	fmt.Fprintf(e.out, "consumer %s, expires %s%s; it is good on every gateway of this store within a second%s\n", k.Consumer, day(k.Expires), where(k.Limits), more)
 	return nil
+}
+
+// where says in words where a key is good; nothing if it is everywhere.
+func where(l *exchange.KeyLimits) (text string) {
+	if l == nil {
+		return ""
+	}
+	if len(l.From) > 0 {
+		text += ", from " + strings.Join(prefixes(l.From), " ")
+	}
+	if len(l.Routes) > 0 {
+		text += ", on " + strings.Join(l.Routes, " ")
+	}
+	return text
+}
+
+func prefixes(list []netip.Prefix) (texts []string) {
+	for _, p := range list {
+		texts = append(texts, p.String())
+	}
+	return texts
 }
 
 // lifetime is a length of time or a day.
@@ -124,10 +159,18 @@ type keyInfo struct {
 	Created  time.Time `json:"created"`
 	Expires  time.Time `json:"expires,omitzero"`
 	Revoked  time.Time `json:"revoked,omitzero"`
+	From     []string  `json:"from,omitempty"`
+	Routes   []string  `json:"routes,omitempty"`
+
+	where string
 }
 
 func infoOf(k directory.StoredKey) keyInfo {
-	return keyInfo{k.ID(), k.Consumer, k.State(time.Now()), k.Created.UTC(), k.Expires.UTC(), k.Revoked.UTC()}
+	i := keyInfo{ID: k.ID(), Consumer: k.Consumer, State: k.State(time.Now()), Created: k.Created.UTC(), Expires: k.Expires.UTC(), Revoked: k.Revoked.UTC(), where: "everywhere"}
+	if k.Limits != nil {
+		i.From, i.Routes, i.where = prefixes(k.Limits.From), k.Limits.Routes, strings.TrimPrefix(where(k.Limits), ", ")
+	}
+	return i
 }
 
 func listKeys(ctx context.Context, s *store.Store, consumer string) (all []keyInfo, err error) {
@@ -139,9 +182,9 @@ func listKeys(ctx context.Context, s *store.Store, consumer string) (all []keyIn
 }
 
 func keyRows(keys []keyInfo) [][]string {
-	rows := [][]string{{"KEY", "CONSUMER", "CREATED", "EXPIRES", "STATE"}}
+	rows := [][]string{{"KEY", "CONSUMER", "CREATED", "EXPIRES", "GOOD", "STATE"}}
 	for _, k := range keys {
-		rows = append(rows, []string{k.ID, k.Consumer, day(k.Created), day(k.Expires), k.State})
+		rows = append(rows, []string{k.ID, k.Consumer, day(k.Created), day(k.Expires), k.where, k.State})
 	}
 	return rows
 }

@@ -348,14 +348,17 @@ func (c *checker) consumers() {
 		c.password(&e.Value, under(path, "password"))
 		c.roles(e.Value.Roles, under(path, "roles"))
 		for i, k := range e.Value.APIKeys {
-			at := under(item(under(path, "apiKeys"), i), "hash")
+			key := item(under(path, "apiKeys"), i)
+			c.networks(k.From, under(key, "from"))
+			c.strings(k.Routes, under(key, "routes"))
+			at := under(key, "hash")
 			if c.d.problems.touch(at) || k.Hash == (Digest{}) {
 				continue
 			}
 			if other, twice := keys[k.Hash]; twice {
 				c.complain(at, "the same key is listed by "+other, "give every consumer keys of its own")
 			}
-			keys[k.Hash] = item(under(path, "apiKeys"), i)
+			keys[k.Hash] = key
 		}
 		for i := range e.Value.Certificates {
 			c.consumerCert(&e.Value.Certificates[i], item(under(path, "certificates"), i))

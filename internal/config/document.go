@@ -261,10 +261,13 @@ type Consumer struct {
 	Password secret.Value `json:"password"`
 }
 
-// APIKey is the digest of a key, and the last day it is good.
+// APIKey is the digest of a key, the last day it is good, and where.
 type APIKey struct {
 	Hash    Digest      `json:"hash" required:"true"`
 	Expires scalar.Date `json:"expires"` // zero: never
+	// Where it is good; empty: everywhere.
+	From   scalar.List[Network] `json:"from"`
+	Routes scalar.List[string]  `json:"routes"`
 }
 
 // ConsumerCert says which client certificates are a consumer's: by one of

@@ -96,19 +96,28 @@ func getConsumer(ctx context.Context, s *store.Store, name string) (StoredConsum
 // AddKey gives a consumer a key that is good until a moment; the zero time is
 // for ever. The key's id may be taken: then the error is store.ErrExists, and
 // the caller makes another key.
-func AddKey(ctx context.Context, s *store.Store, consumer string, ref exchange.KeyRef, expires, now time.Time) (StoredKey, error) {
-	return addKey(ctx, s, StoredKey{Ref: ref, Consumer: consumer, Created: now, Expires: expires})
+// limits say where it is good.
+func AddKey(ctx context.Context, s *store.Store, consumer string, ref exchange.KeyRef, limits *exchange.KeyLimits, expires, now time.Time) (StoredKey, error) {
+	if err := CheckLimits(limits); err != nil {
+		return StoredKey{}, err
+	}
+	return addKey(ctx, s, StoredKey{Ref: ref, Consumer: consumer, Created: now, Expires: expires, Limits: limits})
 }
 
 // RotateKeys gives a consumer a new key, as AddKey does, and lets those it has
-// expire after the overlap, unless they do so before. It returns how many.
+// expire after the overlap, unless they do so before. It returns how many. The
+// new key is good where the newest of them is, and no further.
 func RotateKeys(ctx context.Context, s *store.Store, consumer string, ref exchange.KeyRef, overlap time.Duration, expires, now time.Time) (StoredKey, int, error) {
 	if _, err := GetConsumer(ctx, s, consumer); err != nil {
 		return StoredKey{}, 0, err
 	}
 	var ending []store.Write
+	var newest StoredKey
 	end := now.Add(overlap)
 	err := EachKey(ctx, s, consumer, func(k StoredKey) error {
+		if k.State(now) == "active" && !k.Created.Before(newest.Created) {
+			newest = k
+		}
 		if k.State(now) != "active" || !k.Expires.IsZero() && k.Expires.Before(end) {
 			return nil
 		}
@@ -121,7 +130,7 @@ func RotateKeys(ctx context.Context, s *store.Store, consumer string, ref exchan
 	if err != nil {
 		return StoredKey{}, 0, err
 	}
-	key, err := addKey(ctx, s, StoredKey{Ref: ref, Consumer: consumer, Created: now, Expires: expires}, ending...)
+	key, err := addKey(ctx, s, StoredKey{Ref: ref, Consumer: consumer, Created: now, Expires: expires, Limits: newest.Limits}, ending...)
 	return key, len(ending), err
 }
 

@@ -43,6 +43,7 @@ type Cert struct {
 type Key struct {
 	Digest  [sha256.Size]byte
 	Expires time.Time // the first moment it is no longer good; zero: never
+	Limits  *exchange.KeyLimits
 }
 
 // Client is an application as an issuer names it.
@@ -73,7 +74,7 @@ func (p Problems) Error() string {
 // it returns is immutable. A nil or zero Directory knows nobody.
 type Directory struct {
 	consumers map[string]*exchange.Consumer
-	keys      map[[sha256.Size]byte]*exchange.KeyRecord
+	keys      map[[sha256.Size]byte]exchange.KeyRecord
 	certs     map[certName][]certRecord
 	clients   map[Client]*exchange.Consumer
 	memory    *Memory // nil: there is no store
@@ -120,7 +121,7 @@ func Over(m *Memory, within time.Duration, consumers []Consumer) (*Directory, er
 	d := &Directory{
 		memory: m, within: within,
 		consumers: make(map[string]*exchange.Consumer, len(consumers)),
-		keys:      make(map[[sha256.Size]byte]*exchange.KeyRecord),
+		keys:      make(map[[sha256.Size]byte]exchange.KeyRecord),
 		certs:     make(map[certName][]certRecord),
 		clients:   make(map[Client]*exchange.Consumer),
 		passwords: make(map[string]account),
@@ -170,7 +171,7 @@ func (d *Directory) add(c *Consumer, problems Problems) Problems {
 			complain(path, "this key is already one of consumer %s; a key belongs to one consumer, once", first.Consumer.Name)
 			continue
 		}
-		d.keys[key.Digest] = &exchange.KeyRecord{Consumer: known, Expires: key.Expires}
+		d.keys[key.Digest] = exchange.KeyRecord{Consumer: known, Expires: key.Expires, Limits: key.Limits}
 	}
 	for i, cert := range c.Certs {
 		d.addCert(fmt.Sprintf("certificates[%d]", i), known, &cert, complain)
@@ -248,12 +249,12 @@ func (d *Directory) Certificate(c *exchange.CertFacts) (record, rival *exchange.
 func isSPIFFE(uri string) bool { return strings.HasPrefix(uri, "spiffe:") }
 
 // Key finds an API key. The code is None if it is good at that moment;
-// otherwise why it is not, and the record is nil unless the key is known. Only
+// otherwise why it is not, and the record is zero unless the key is known. Only
 // if ask is true may this take time, 100 ms at most: a key that nobody here
 // knows may have been made on another instance just now.
-func (d *Directory) Key(ref exchange.KeyRef, now time.Time, ask bool) (*exchange.KeyRecord, fault.Code) {
+func (d *Directory) Key(ref exchange.KeyRef, now time.Time, ask bool) (exchange.KeyRecord, fault.Code) {
 	if d == nil {
-		return nil, fault.KeyUnknown
+		return exchange.KeyRecord{}, fault.KeyUnknown
 	}
 	if record, ok := d.keys[ref.Digest]; ok {
 		if !record.Expires.IsZero() && !now.Before(record.Expires) {
@@ -262,24 +263,33 @@ func (d *Directory) Key(ref exchange.KeyRef, now time.Time, ask bool) (*exchange
 		return record, fault.None
 	}
 	if d.memory == nil {
-		return nil, fault.KeyUnknown
+		return exchange.KeyRecord{}, fault.KeyUnknown
 	}
 	record, code := d.memory.key(&ref, now, d.within, ask)
-	if record != nil {
+	if record.Consumer != nil {
 		if _, taken := d.consumers[record.Consumer.Name]; taken {
-			return nil, fault.KeyUnknown
+			return exchange.KeyRecord{}, fault.KeyUnknown
 		}
 	}
 	return record, code
 }
 
-// FreshUntil returns until when the store's keys are believed if nothing is
+// FreshUntil returns until when the store's keys and revocations are believed if nothing is
 // heard of it any more. Zero: there is no store.
 func (d *Directory) FreshUntil() time.Time {
 	if d == nil || d.memory == nil {
 		return time.Time{}
 	}
 	return d.memory.Seen().Add(d.within)
+}
+
+// Revoked says whether the token of an identity was taken back: None if it was
+// not, or if the identity is not by a token. Without a store nothing can be.
+func (d *Directory) Revoked(id *exchange.Identity, now time.Time) fault.Code {
+	if d == nil || d.memory == nil || id.Token == nil {
+		return fault.None
+	}
+	return d.memory.revoked(id, now, d.within)
 }
 
 // Client finds the consumer that claims this client of this issuer.

@@ -18,7 +18,7 @@ var _ pipeline.Directory = (*directory.Directory)(nil)
 func digest(key string) [sha256.Size]byte { return sha256.Sum256([]byte(key)) }
 
 // key finds the key with that digest.
-func key(d *directory.Directory, text string) (*exchange.KeyRecord, fault.Code) {
+func key(d *directory.Directory, text string) (exchange.KeyRecord, fault.Code) {
 	return d.Key(exchange.KeyRef{Digest: digest(text)}, time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC), true)
 }
 
@@ -59,7 +59,7 @@ func TestConsumersAreFoundByWhatTheyShow(t *testing.T) {
 	}
 }
 
-func known(d *directory.Directory, text string) (*exchange.KeyRecord, bool) {
+func known(d *directory.Directory, text string) (exchange.KeyRecord, bool) {
 	r, code := key(d, text)
 	return r, code != fault.KeyUnknown
 }

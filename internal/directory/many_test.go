@@ -113,18 +113,25 @@ func TestManyKeysAreSmallAndFoundWithoutAllocation(t *testing.T) {
 			t.Fatalf("%d of %d were found", found, len(refs))
 		}
 	}
-	i := 0
-	if n := testing.AllocsPerRun(1000, func() {
-		if _, ok := h.table.get(refs[i].ID); !ok {
+	i, now := 0, time.Now()
+	var x exchange.Exchange
+	if n := testing.AllocsPerRun(1<<15, func() {
+		r, code := m.key(&refs[i], now, time.Hour, false)
+		if code != fault.None || x.KeyIdentity(refs[i], r).Named == nil {
 			t.Error("a key was not found")
 		}
+		x.Reset()
 		i = (i + 1) % len(refs)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-	if _, code := m.key(&refs[0], time.Now(), time.Hour, false); code != fault.None {
-		t.Error(code)
+	began = time.Now()
+	for i := range refs {
+		r, _ := m.key(&refs[i], now, time.Hour, false)
+		x.KeyIdentity(refs[i], r)
+		x.Reset()
 	}
+	t.Logf("an identity is made of a key in %s", time.Since(began)/time.Duration(len(refs)))
 	t.Logf("%d keys of %d consumers: loaded in %.2fs (%.2fs of CPU), %.1f bytes each, %s a look-up; a collection takes %s without them and %s with them",
 		*many, max(1, *many/100), loaded.Seconds(), worked.Seconds(), each, lookup, collected, with)
 	if each > mostBytes {

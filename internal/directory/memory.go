@@ -13,22 +13,21 @@ import (
 	"github.com/warder-gateway/warder/internal/store"
 )
 
-// Memory holds the store's consumers and keys. Load fills it, Run keeps it in
+// Memory holds the store's consumers, keys and revocations of tokens. Load fills it, Run keeps it in
 // step with the store. It outlives configurations. Safe for concurrent use;
 // who looks something up waits for nobody, but for a key that is asked of the
 // store.
 //
 // Before it is loaded, and when it is older than is allowed, every key of the
-// store is refused with 503.
+// store, and every token, is refused with 503.
 type Memory struct {
 	log *slog.Logger
 	now func() time.Time
 
-	held    atomic.Pointer[held] // nil: never loaded
-	seen    atomic.Int64         // when it was last up to date, Unix nanoseconds
-	store   atomic.Pointer[store.Store]
-	taken   atomic.Pointer[map[string]bool] // names that the configuration has
-	records []atomic.Pointer[knownKey]      // of keys in use, each at a place that its digest says
+	held  atomic.Pointer[held] // nil: never loaded
+	seen  atomic.Int64         // when it was last up to date, Unix nanoseconds
+	store atomic.Pointer[store.Store]
+	taken atomic.Pointer[map[string]bool] // names that the configuration has
 
 	mu   sync.Mutex // of the writer
 	mark store.Mark // up to which held is complete
@@ -38,31 +37,25 @@ type Memory struct {
 
 // held is the content as of one load and all changes since.
 type held struct {
-	table *table
-	names names
+	table  *table
+	names  names
+	limits limits
+	ended  revocations
 }
 
-// knownKey is the record of a key that was used, and what it was made of.
-type knownKey struct {
-	entry    keyEntry
-	consumer *exchange.Consumer
-	record   *exchange.KeyRecord
-}
-
-// knownKeys is how many records are kept; of keys beyond that they are made
-// again.
-const knownKeys = 1 << 14
+// kinds are what is held, consumers before what belongs to them.
+var kinds = []store.Kind{kindConsumer, kindKey, kindRevocation}
 
 // NewMemory returns a Memory that knows nothing yet.
 func NewMemory(log *slog.Logger, now func() time.Time) *Memory {
-	return &Memory{log: log, now: now, records: make([]atomic.Pointer[knownKey], knownKeys)}
+	return &Memory{log: log, now: now}
 }
 
 // Load reads all that the store has. What was held before stays in use until
 // then, and on an error.
 func (m *Memory) Load(ctx context.Context, s *store.Store) error {
 	m.store.Store(s)
-	fill, next := newFiller(), &held{}
+	fill, ended, next := newFiller(), &revocationFiller{}, &held{}
 	now := m.now()
 	unreadable := 0
 	var why error
@@ -74,26 +67,29 @@ func (m *Memory) Load(ctx context.Context, s *store.Store) error {
 		case kindKey:
 			var k StoredKey
 			if k, err = readKey(&r); err == nil {
-				fill.add(k.entry(next.names.place(k.Consumer)))
+				fill.add(k.entry(next.names.place(k.Consumer), next.limits.place(k.Limits)))
 			}
+		case kindRevocation:
+			err = ended.add(&r)
 		}
 		if err != nil {
 			unreadable++
 			why = err
 		}
 		return nil
-	}, kindConsumer, kindKey)
+	}, kinds...)
 	if err != nil {
 		return err
 	}
 	next.table = fill.done()
+	ended.into(&next.ended)
 	m.mu.Lock()
 	m.held.Store(next)
 	m.mark = mark
 	m.seen.Store(now.UnixNano())
 	m.mu.Unlock()
 	if unreadable > 0 {
-		m.log.Error("some of the store's consumers and keys are refused", "records", unreadable, "last", why)
+		m.log.Error("some of the store's records cannot be read: consumers and keys are refused, revocations taken as widely as can be", "records", unreadable, "last", why)
 	}
 	return nil
 }
@@ -126,7 +122,7 @@ func (m *Memory) Run(ctx context.Context, s *store.Store, changed func()) {
 				changed()
 			}
 			return nil
-		}, kindConsumer, kindKey)
+		}, kinds...)
 		if ctx.Err() == nil {
 			m.log.Warn("the store's keys are read again", "because", err)
 			loaded = false
@@ -183,9 +179,16 @@ func (m *Memory) change(c *store.Change) (back bool) {
 			}
 			break
 		}
-		e := k.entry(h.names.place(k.Consumer))
+		e := k.entry(h.names.place(k.Consumer), h.limits.place(k.Limits))
 		h.table.put(e, m.forgotten())
 		back = e.expires != 0
+	case kindRevocation:
+		if c.Deleted {
+			h.ended.remove(c.ID, m.now().UnixMilli())
+			break
+		}
+		err = h.ended.put(&c.Record, m.now().UnixMilli())
+		back = true
 	}
 	if err != nil {
 		m.log.Error("a change in the store takes something back that cannot be read", "error", err)
@@ -236,56 +239,43 @@ func (m *Memory) Consumer(name string) (*exchange.Consumer, bool) {
 }
 
 // key finds a key of the store. within is how old the memory may be.
-func (m *Memory) key(ref *exchange.KeyRef, now time.Time, within time.Duration, ask bool) (*exchange.KeyRecord, fault.Code) {
+func (m *Memory) key(ref *exchange.KeyRef, now time.Time, within time.Duration, ask bool) (r exchange.KeyRecord, code fault.Code) {
 	h := m.held.Load()
 	if h == nil {
-		return nil, fault.IdentityUnavailable
+		return r, fault.IdentityUnavailable
 	}
 	if now.UnixNano()-m.seen.Load() > int64(within) {
-		return nil, fault.KeysStale
+		return r, fault.KeysStale
 	}
 	e, found := h.table.get(ref.ID)
 	if !found {
-		code := fault.KeyUnknown
+		code = fault.KeyUnknown
 		if ask {
 			code = m.ask(ref.ID, now)
 		}
 		if code != fault.None {
-			return nil, code
+			return r, code
 		}
 		h = m.held.Load()
 		if e, found = h.table.get(ref.ID); !found {
-			return nil, fault.KeyUnknown
+			return r, fault.KeyUnknown
 		}
 	}
 	if e.ref.Digest != ref.Digest {
-		return nil, fault.KeyUnknown
+		return r, fault.KeyUnknown
 	}
 	c := h.names.at(e.consumer)
 	if c == nil {
-		return nil, fault.KeyUnknown
+		return r, fault.KeyUnknown
 	}
-	record := m.record(&e, c)
+	r = exchange.KeyRecord{Consumer: c, Expires: moment(e.expires), Stored: true, Limits: h.limits.at(e.limits)}
 	switch {
 	case e.revoked:
-		return record, fault.KeyRevoked
+		return r, fault.KeyRevoked
 	case e.expires != 0 && now.UnixMilli() >= e.expires:
-		return record, fault.KeyExpired
+		return r, fault.KeyExpired
 	}
-	return record, fault.None
-}
-
-// record returns the record of an entry, the one that was made before if
-// nothing changed since.
-func (m *Memory) record(e *keyEntry, c *exchange.Consumer) *exchange.KeyRecord {
-	d := &e.ref.Digest
-	place := &m.records[(uint(d[0])|uint(d[1])<<8)%knownKeys]
-	if known := place.Load(); known != nil && known.entry == *e && known.consumer == c {
-		return known.record
-	}
-	known := &knownKey{entry: *e, consumer: c, record: &exchange.KeyRecord{Consumer: c, Expires: moment(e.expires), Stored: true}}
-	place.Store(known)
-	return known.record
+	return r, fault.None
 }
 
 // names are the consumers of the store. Each name has a place, from when it
@@ -336,4 +326,40 @@ func (n *names) get(name string) (*exchange.Consumer, bool) {
 	}
 	c := n.at(i.(uint32))
 	return c, c != nil
+}
+
+// limits are the limits of the store's keys, each once, at a place from when it
+// first comes until the store is read anew. Place 0 is of keys without limits.
+// The zero value has none. One writer at a time; readers wait for nobody.
+type limits struct {
+	places map[string]uint32
+	list   atomic.Pointer[[]*exchange.KeyLimits]
+}
+
+func (l *limits) place(of *exchange.KeyLimits) uint32 {
+	if of == nil {
+		return 0
+	}
+	text := string(encode(of))
+	if i, ok := l.places[text]; ok {
+		return i
+	}
+	list := []*exchange.KeyLimits{nil}
+	if old := l.list.Load(); old != nil {
+		list = *old
+	} else {
+		l.places = map[string]uint32{}
+	}
+	list = append(list, of) // behind the end that readers of the old list see
+	l.list.Store(&list)
+	i := uint32(len(list) - 1)
+	l.places[text] = i
+	return i
+}
+
+func (l *limits) at(i uint32) *exchange.KeyLimits {
+	if i == 0 {
+		return nil
+	}
+	return (*l.list.Load())[i]
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -98,7 +100,7 @@ func addConsumer(t testing.TB, s *store.Store, name string) {
 
 func addKey(t testing.TB, s *store.Store, consumer string, r exchange.KeyRef, expires time.Time) {
 	t.Helper()
-	if _, err := directory.AddKey(t.Context(), s, consumer, r, expires, time.Now()); err != nil {
+	if _, err := directory.AddKey(t.Context(), s, consumer, r, nil, expires, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -157,7 +159,7 @@ func TestWhatHappensToAKeyReachesEveryInstance(t *testing.T) {
 	}
 }
 
-func TestTheSameKeyGivesTheSameIdentityAndNothingNew(t *testing.T) {
+func TestAKeyOfTheStoreIsFoundWithoutAllocation(t *testing.T) {
 	s := storetest.SQLite(t)
 	addConsumer(t, s, "acme")
 	addKey(t, s, "acme", ref(1), time.Time{})
@@ -168,13 +170,14 @@ func TestTheSameKeyGivesTheSameIdentityAndNothingNew(t *testing.T) {
 	r := ref(1)
 	now := time.Now()
 	one, _ := g.Key(r, now, true)
-	id := one.Identity(r)
+	var x exchange.Exchange
+	id := x.KeyIdentity(r, one)
 	if id.Method != "apiKey" || id.Proof != "wk_00000001" || id.Consumer != "acme" || id.Named == nil || id.Key != r {
 		t.Errorf("%+v", id)
 	}
 	if n := testing.AllocsPerRun(100, func() {
 		again, code := g.Key(r, now, true)
-		if code != fault.None || again.Identity(r) != id {
+		if code != fault.None || x.KeyIdentity(r, again).Consumer != "acme" {
 			t.Error("another identity")
 		}
 	}); n != 0 {
@@ -384,8 +387,8 @@ func TestChangesOfTheStoreSayWhatIsWrong(t *testing.T) {
 		"a name that is none":     {directory.AddConsumer(ctx, s, "okta/0oa1", now), "cannot be the name"},
 		"an empty name":           {directory.AddConsumer(ctx, s, "", now), "cannot be the name"},
 		"a name that is taken":    {directory.AddConsumer(ctx, s, "acme", now), "has a consumer acme already"},
-		"a key for nobody":        {fails(directory.AddKey(ctx, s, "nobody", ref(3), time.Time{}, now)), `consumer "nobody": the store has none`},
-		"a key of an id that is":  {fails(directory.AddKey(ctx, s, "acme", ref(11112222), time.Time{}, now)), store.ErrExists.Error()},
+		"a key for nobody":        {fails(directory.AddKey(ctx, s, "nobody", ref(3), nil, time.Time{}, now)), `consumer "nobody": the store has none`},
+		"a key of an id that is":  {fails(directory.AddKey(ctx, s, "acme", ref(11112222), nil, time.Time{}, now)), store.ErrExists.Error()},
 		"nobody to delete":        {fails(directory.DeleteConsumer(ctx, s, "nobody")), `consumer "nobody"`},
 		"a whole key to revoke":   {fails(directory.RevokeKey(ctx, s, "wk_11112222_secret", now)), "a whole key does not belong on a command line"},
 		"too little of a key":     {fails(directory.RevokeKey(ctx, s, "wk_111", now)), "too short"},
@@ -416,7 +419,48 @@ func TestChangesOfTheStoreSayWhatIsWrong(t *testing.T) {
 	if n, err := directory.DeleteConsumer(ctx, s, "acme"); n != 2 || err != nil {
 		t.Errorf("%d %v", n, err)
 	}
-	if err := errors.Join(directory.AddConsumer(ctx, s, "acme", now), fails(directory.AddKey(ctx, s, "acme", ref(11112222), time.Time{}, now))); err != nil {
+	if err := errors.Join(directory.AddConsumer(ctx, s, "acme", now), fails(directory.AddKey(ctx, s, "acme", ref(11112222), nil, time.Time{}, now))); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestLimitsOfAKeyReachEveryInstanceAndItsSuccessor(t *testing.T) {
+	t.Parallel()
+	s := storetest.SQLite(t)
+	addConsumer(t, s, "acme")
+	limits := &exchange.KeyLimits{From: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, Routes: []string{"orders"}}
+	ctx, now := t.Context(), time.Now()
+	add := func(n int, l *exchange.KeyLimits) {
+		t.Helper()
+		if _, err := directory.AddKey(ctx, s, "acme", ref(n), l, time.Time{}, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(1, nil)
+	loaded, followed := newGateway(t), newGateway(t)
+	followed.follow(t, s)
+	followed.becomes(t, ref(1), fault.None)
+	add(2, limits)
+	add(3, &exchange.KeyLimits{Routes: []string{"orders"}})
+	now = now.Add(time.Minute)
+	add(4, limits)
+	if _, _, err := directory.RotateKeys(ctx, s, "acme", ref(5), 0, time.Time{}, now); err != nil {
+		t.Fatal(err)
+	}
+	followed.becomes(t, ref(5), fault.None)
+	if err := loaded.memory.Load(ctx, s); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range []*gateway{loaded, followed} {
+		for n, want := range map[int]*exchange.KeyLimits{1: nil, 2: limits, 3: {Routes: []string{"orders"}}, 4: limits, 5: limits} {
+			if r, _ := g.Key(ref(n), now, false); !reflect.DeepEqual(r.Limits, want) {
+				t.Errorf("key %d: %+v, want %+v", n, r.Limits, want)
+			}
+		}
+	}
+	for _, bad := range []string{"203.0.113.9/24", "::ffff:1.2.3.4/128"} {
+		if _, err := directory.AddKey(ctx, s, "acme", ref(6), &exchange.KeyLimits{From: []netip.Prefix{netip.MustParsePrefix(bad)}}, time.Time{}, now); err == nil {
+			t.Errorf("%s was taken", bad)
+		}
 	}
 }

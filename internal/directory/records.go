@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -36,6 +37,7 @@ type StoredKey struct {
 	Created  time.Time
 	Expires  time.Time // zero: never
 	Revoked  time.Time // zero: it was not
+	Limits   *exchange.KeyLimits
 
 	version uint64
 }
@@ -63,6 +65,9 @@ type (
 		Created int64 `json:"created"`
 		Expires int64 `json:"expires,omitempty"`
 		Revoked int64 `json:"revoked,omitempty"`
+		// Where it is good; empty: everywhere.
+		From   []netip.Prefix `json:"from,omitempty"`
+		Routes []string       `json:"routes,omitempty"`
 	}
 )
 
@@ -83,7 +88,7 @@ func decode(body []byte, into any) error {
 func encode(body any) []byte {
 	b, err := json.Marshal(body)
 	if err != nil {
-		panic(err) // numbers only
+		panic(err) // nothing in it can fail
 	}
 	return b
 }
@@ -111,12 +116,43 @@ func readKey(r *store.Record) (k StoredKey, err error) {
 	copy(k.Ref.Digest[:], r.Alias)
 	k.Consumer, k.version = r.Owner, r.Version
 	k.Created, k.Expires, k.Revoked = moment(b.Created), moment(b.Expires), moment(b.Revoked)
-	return k, nil
+	if len(b.From)+len(b.Routes) > 0 {
+		k.Limits = &exchange.KeyLimits{From: b.From, Routes: b.Routes}
+	}
+	return k, CheckLimits(k.Limits)
+}
+
+// maxLimits bounds the addresses and the routes of a key.
+const maxLimits = 64
+
+// CheckLimits says what is wrong with the limits of a key.
+func CheckLimits(l *exchange.KeyLimits) error {
+	if l == nil {
+		return nil
+	}
+	if len(l.From) > maxLimits || len(l.Routes) > maxLimits {
+		return fmt.Errorf("a key has at most %d ranges of addresses and %d routes", maxLimits, maxLimits)
+	}
+	for _, p := range l.From {
+		if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() {
+			return fmt.Errorf("%s is no range of addresses such as 203.0.113.0/24: bits behind the prefix are zero", p)
+		}
+	}
+	for _, name := range l.Routes {
+		if name == "" || len(name) > 256 {
+			return errors.New("the name of a route is empty or longer than 256 bytes")
+		}
+	}
+	return nil
 }
 
 func (k *StoredKey) record() store.Record {
+	b := keyBody{Created: milli(k.Created), Expires: milli(k.Expires), Revoked: milli(k.Revoked)}
+	if k.Limits != nil {
+		b.From, b.Routes = k.Limits.From, k.Limits.Routes
+	}
 	r := store.Record{Kind: kindKey, ID: string(k.Ref.ID[:]), Alias: string(k.Ref.Digest[:]), Owner: k.Consumer, Version: k.version,
-		Body: encode(keyBody{milli(k.Created), milli(k.Expires), milli(k.Revoked)})}
+		Body: encode(b)}
 	if ends := k.ends(); !ends.IsZero() {
 		r.Expires = ends.Add(afterlife)
 	}
@@ -131,8 +167,8 @@ func (k *StoredKey) ends() time.Time {
 	return k.Expires
 }
 
-func (k *StoredKey) entry(consumer uint32) keyEntry {
-	return keyEntry{ref: k.Ref, consumer: consumer, revoked: !k.Revoked.IsZero(), expires: milli(k.ends())}
+func (k *StoredKey) entry(consumer, limits uint32) keyEntry {
+	return keyEntry{limits: limits, ref: k.Ref, consumer: consumer, revoked: !k.Revoked.IsZero(), expires: milli(k.ends())}
 }
 
 func milli(t time.Time) int64 {

@@ -26,8 +26,9 @@ type keyEntry struct {
 	ref      exchange.KeyRef
 	consumer uint32 // its place among the names
 	revoked  bool
-	expires  int64 // Unix milliseconds; of a revoked key when it was revoked; 0: never
-	_        [8]byte
+	expires  int64  // Unix milliseconds; of a revoked key when it was revoked; 0: never
+	limits   uint32 // their place; 0: none
+	_        [4]byte
 }
 
 // keyShard is a part of the table: its entries side by side, and an index of

@@ -75,6 +75,7 @@ type Exchange struct {
 	Early interface{ Interim(h *Head) error }
 
 	idText []byte
+	key    keyIdentity
 	life   atomic.Pointer[lifeline]
 	arena  []byte
 }
@@ -111,6 +112,7 @@ func (x *Exchange) Reset() {
 	x.Upgrade, x.Switched = "", Switched{}
 	x.Target, x.UpStart, x.UpFirst = "", 0, 0
 	x.idText = nil
+	x.key = keyIdentity{}
 	x.BytesIn, x.BytesOut = 0, 0
 	x.arena = x.arena[:0]
 }

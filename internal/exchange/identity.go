@@ -3,12 +3,16 @@ package exchange
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"sync/atomic"
+	"net/netip"
+	"slices"
+	"strings"
 	"time"
+	"unsafe"
 )
 
 // Identity is who a request was proved to come from: the result of
-// authentication. It is immutable and may be shared by many exchanges.
+// authentication. It is immutable and may be shared by many exchanges, but for
+// what KeyIdentity says.
 type Identity struct {
 	Method   string // "jwt", "apiKey", "basic", "mtls", "none"
 	Proof    string // how it was proved, for the operator: "RS256 kid 4f1c", "wk_1a2b3c4d"
@@ -22,6 +26,8 @@ type Identity struct {
 	TokenID  string    // jti
 	Key      KeyRef    // the API key; zero: it was proved otherwise
 	Password [32]byte  // digest of the stored hash of the password; zero: it was proved otherwise
+	Token    *Token    // what the token may be revoked by; nil: it was proved otherwise
+	Whose    Mark      // of Consumer, to revoke its tokens by
 	Expires  time.Time // as the credential says; zero: never
 	Claims   Claims
 	Session  Session // of a browser; nil: it was proved otherwise
@@ -70,35 +76,80 @@ type KeyRef struct {
 	Digest [32]byte // SHA-256 of the whole key
 }
 
-// KeyRecord is what is known of an API key: never the key itself. It never
-// changes; safe for concurrent use.
+// KeyRecord is what is known of an API key: never the key itself. The zero
+// record is of no key.
 type KeyRecord struct {
 	Consumer *Consumer
 	Expires  time.Time // zero: does not expire
 	Stored   bool      // it is in the store, where it may be revoked any time
-
-	proved atomic.Pointer[Identity]
+	Limits   *KeyLimits
 }
 
-// Identity returns whom the key proves: always the same, so that a good
-// request makes nothing new. ref is what the record was found by.
-func (r *KeyRecord) Identity(ref KeyRef) *Identity {
-	if id := r.proved.Load(); id != nil {
-		return id
+// KeyLimits say where a key is good. Immutable; nil: everywhere.
+type KeyLimits struct {
+	From   []netip.Prefix // addresses of clients; empty: all
+	Routes []string       // names of routes; empty: all
+}
+
+// Admits reports whether a client may use the key from its address.
+func (l *KeyLimits) Admits(client netip.Addr) bool {
+	if l == nil || len(l.From) == 0 {
+		return true
 	}
-	id := &Identity{
+	client = client.Unmap().WithZone("")
+	for _, p := range l.From {
+		if p.Contains(client) {
+			return true
+		}
+	}
+	return false
+}
+
+// Opens reports whether the key is good on a route.
+func (l *KeyLimits) Opens(route string) bool {
+	return l == nil || len(l.Routes) == 0 || slices.Contains(l.Routes, route)
+}
+
+// keyIdentity is room for the identity that a key proves: keys are many, and
+// none has memory of its own.
+type keyIdentity struct {
+	id    Identity
+	proof [len("wk_") + len(KeyRef{}.ID)]byte
+}
+
+// KeyIdentity returns whom a key proves. It lives as long as the exchange:
+// what is to live longer is kept with Keep.
+func (x *Exchange) KeyIdentity(ref KeyRef, r KeyRecord) *Identity {
+	k := &x.key
+	if k.id.Named != nil && k.id.Key != ref { // a second key of the same request
+		k = new(keyIdentity)
+	}
+	copy(k.proof[:], "wk_")
+	copy(k.proof[len("wk_"):], ref.ID[:])
+	k.id = Identity{
 		Method:   "apiKey",
-		Proof:    "wk_" + string(ref.ID[:]),
+		Proof:    unsafe.String(&k.proof[0], len(k.proof)), // which nobody writes to before Reset
 		Consumer: r.Consumer.Name,
 		Named:    r.Consumer,
 		Roles:    r.Consumer.Roles,
 		Key:      ref,
 		Expires:  r.Expires,
 	}
-	if !r.proved.CompareAndSwap(nil, id) {
-		return r.proved.Load()
+	return &k.id
+}
+
+// Keep returns the identity for use beyond the exchange.
+func (id *Identity) Keep() *Identity {
+	if id == nil {
+		return nil
 	}
-	return id
+	kept := *id
+	kept.Proof = strings.Clone(id.Proof)
+	kept.Proofs = slices.Clone(id.Proofs)
+	for i, one := range kept.Proofs {
+		kept.Proofs[i] = one.Keep()
+	}
+	return &kept
 }
 
 // CertRecord is what is known of a consumer's certificates: by what they are

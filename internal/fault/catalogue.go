@@ -42,6 +42,8 @@ const (
 	PolicyDenied
 	ConsumerNotAllowed
 	CSRFRefused
+	CredentialNotAllowedHere
+	AddressDenied
 	TransportInsecure
 	RouteUnknown
 	MethodNotAllowed
@@ -118,6 +120,8 @@ var catalogue = [...]entry{
 	ScopeMissing:              {name: "scope_missing", status: 403, detail: "The access token lacks a required scope.", mend: "grant scope {missing} to client {client} at issuer {issuer}"},
 	RoleMissing:               {name: "role_missing", status: 403, detail: "The caller lacks a required role.", mend: "grant role {missing} to {consumer}"},
 	PolicyDenied:              {name: "policy_denied", status: 403, detail: "The request is not allowed.", mend: "see the policy's condition"},
+	CredentialNotAllowedHere:  {name: "credential_not_allowed_here", status: 403, detail: "This credential is not meant for this API.", mend: "the key is for other routes; give {consumer} a key for this one, or add the route's name to those of the key"},
+	AddressDenied:             {name: "address_denied", status: 403, detail: "Access from this address is not allowed.", mend: "the key is good from other addresses only; add the client's to those of the key if it is meant to be let in, and behind a proxy see trustedProxies"},
 	ConsumerNotAllowed:        {name: "consumer_not_allowed", status: 403, detail: "This consumer may not use this API.", mend: "add {consumer} to the route's consumers if it is meant to be let in"},
 	CSRFRefused:               {name: "csrf_refused", status: 403, detail: "The request was not made by a page of this site.", mend: "requests that change something need Sec-Fetch-Site: same-origin, or an Origin equal to the application's own"},
 	TransportInsecure:         {name: "transport_insecure", status: 403, detail: "The request must be made over HTTPS.", mend: "serve the route over TLS"},

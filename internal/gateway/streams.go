@@ -85,7 +85,7 @@ func newStreams(live *snapshot.Live, now func() time.Time) *streams {
 func (s *streams) enter(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Route, lent *loan, atOnce bool) *stream {
 	t := &stream{
 		x: x, sink: sink, shard: &s.shards[x.ID[0]%streamShards],
-		route: *x.Route, upstream: r.Target, identity: x.Identity, witness: x.Witness(),
+		route: *x.Route, upstream: r.Target, identity: x.Identity.Keep(), witness: x.Witness(),
 		lent: loan{s: lent.s}, r: r, hold: lent.hold,
 	}
 	due := s.now().Add(streamAge).UnixNano()

@@ -32,9 +32,9 @@ type Env struct {
 // Directory is who may call: consumers and their credentials, in memory.
 type Directory interface {
 	// Key finds an API key. The code is None if it is good; otherwise why it is
-	// not, and the record may be nil. Only if ask is true may this take time: at
+	// not, and the record may have no consumer. Only if ask is true may this take time: at
 	// most 100 ms, to ask the store.
-	Key(ref exchange.KeyRef, now time.Time, ask bool) (*exchange.KeyRecord, fault.Code)
+	Key(ref exchange.KeyRef, now time.Time, ask bool) (exchange.KeyRecord, fault.Code)
 	// Certificate finds by what a verified certificate is a consumer's, nil if
 	// it is nobody's. rival is that of another consumer who claims it too.
 	Certificate(c *exchange.CertFacts) (record, rival *exchange.CertRecord)
@@ -46,6 +46,9 @@ type Directory interface {
 	// there is none the consumer is nil and the hash one that costs as much as
 	// that of a consumer who has one, and that no password matches.
 	Password(name []byte) (*password.Hash, *exchange.Consumer)
+	// Revoked says whether the token of an identity was taken back: None if it
+	// was not, or if the identity is not by a token. It never takes time.
+	Revoked(id *exchange.Identity, now time.Time) fault.Code
 }
 
 // Sessions are the browser sessions that began with a login at one issuer.

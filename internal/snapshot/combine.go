@@ -119,7 +119,7 @@ func (b *build) authObject(f *config.FlatProof, forward bool, env pipeline.Env) 
 			continue
 		}
 		part.Forward = part.Forward && forward
-		b.note(&part)
+		b.note(&part, p.Node)
 		asks.add(&part, p)
 		switch {
 		case part.Authenticate != nil:

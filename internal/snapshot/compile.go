@@ -252,7 +252,7 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 		part.Forward = part.Forward && f.ForwardToken
 		r.Policies = append(r.Policies, Policy{part.Check, p.From, phase(&part)})
 		parts = append(parts, part)
-		b.note(&part)
+		b.note(&part, p.Node)
 	}
 	needs.judge(b)
 	if len(f.Proofs) == 0 {
@@ -277,12 +277,12 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 }
 
 // note remembers what the whole snapshot has to know of a policy.
-func (b *build) note(p *pipeline.Parts) {
+func (b *build) note(p *pipeline.Parts, at config.Node) {
 	b.spoken = append(b.spoken, p.Credentials...)
 	b.s.reads = append(b.s.reads, p.Reads...)
 	for _, name := range p.Consumers {
-		if !slices.Contains(b.doc.Consumers.Names(), name) && !slices.Contains(b.s.Elsewhere, name) {
-			b.s.Elsewhere = append(b.s.Elsewhere, name)
+		if !slices.Contains(b.doc.Consumers.Names(), name) && !slices.ContainsFunc(b.s.Elsewhere, func(m Mention) bool { return m.Name == name }) {
+			b.s.Elsewhere = append(b.s.Elsewhere, Mention{name, at.Complain("", "neither this file nor the store has a consumer "+name, "write it under consumers, add it with `warder consumer new`, or mend the name: it lets nobody in")})
 		}
 	}
 }
@@ -393,8 +393,8 @@ func (b *build) compileDirectory() {
 	var consumers []directory.Consumer
 	for _, e := range b.doc.Consumers {
 		c := directory.Consumer{Name: e.Name, Password: b.password(e.Name, e.Value.Password), Roles: e.Value.Roles}
-		for _, k := range e.Value.APIKeys {
-			c.Keys = append(c.Keys, directory.Key{Digest: k.Hash, Expires: k.Expires.End()})
+		for i, k := range e.Value.APIKeys {
+			c.Keys = append(c.Keys, directory.Key{Digest: k.Hash, Expires: k.Expires.End(), Limits: b.keyLimits(&k, fmt.Sprintf("%s.apiKeys[%d]", entry("consumers", e.Name), i))})
 		}
 		for _, cl := range e.Value.Clients {
 			c.Clients = append(c.Clients, directory.Client{Issuer: cl.Issuer, ID: cl.ID})
@@ -423,6 +423,23 @@ func (b *build) password(consumer string, v secret.Value) *password.Hash {
 		return nil
 	}
 	return &h
+}
+
+// keyLimits compiles where a key of the document at path is good.
+func (b *build) keyLimits(k *config.APIKey, path string) *exchange.KeyLimits {
+	if len(k.From)+len(k.Routes) == 0 {
+		return nil
+	}
+	for i, name := range k.Routes {
+		if !slices.ContainsFunc(b.doc.Flatten(), func(f config.FlatRoute) bool { return f.Name == name }) {
+			b.complain(fmt.Sprintf("%s.routes[%d]", path, i), fmt.Sprintf("there is no route %q", name), "name one of routes, or leave routes out: then the key is good on all")
+		}
+	}
+	l := &exchange.KeyLimits{From: config.Prefixes(k.From), Routes: k.Routes}
+	if err := directory.CheckLimits(l); err != nil {
+		b.complain(path, err.Error(), "")
+	}
+	return l
 }
 
 // credentialsOf says what a route removes towards its upstream: every field

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
@@ -35,7 +36,7 @@ type Snapshot struct {
 
 	// Elsewhere are the consumers that routes name and the document does not
 	// have: they may be in the store.
-	Elsewhere []string
+	Elsewhere []Mention
 
 	routes   []Route
 	index    *route.Index
@@ -318,4 +319,11 @@ func (c *credentials) strip(h *exchange.Head, verified exchange.HeaderID) {
 			f.Drop = f.Drop || exchange.EqualFold(f.Name, name)
 		}
 	}
+}
+
+// Mention is a name that a document uses, with the complaint to make of it
+// where it is first used if nobody else knows it.
+type Mention struct {
+	Name string
+	At   config.Problem
 }

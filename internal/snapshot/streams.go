@@ -33,6 +33,7 @@ var (
 	errKeyRevoked   = fault.New(fault.KeyRevoked, "the key was revoked while the stream was open")
 	errKeysStale    = fault.New(fault.KeysStale, "the store was not heard of for longer than freshness.revocations")
 	errPasswordGone = fault.New(fault.PasswordWrong, "the password of this stream's consumer is no longer configured, or is another one now")
+	errTokenRevoked = fault.New(fault.TokenRevoked, "the token was revoked while the stream was open")
 	errTokenOver    = fault.New(fault.TokenExpired, "the token expired while the stream was open")
 	errSessionOver  = fault.New(fault.SessionExpired, "the session of this stream has ended")
 	errIssuerGone   = fault.New(fault.TokenIssuerUnknown, "the issuer of this stream's token is no longer configured")
@@ -129,7 +130,7 @@ func (r *streamRules) identity(id *exchange.Identity, cert *exchange.CertFacts, 
 		if code == fault.KeysStale {
 			return until, errKeysStale
 		}
-		if k == nil {
+		if k.Consumer == nil {
 			return until, errKeyGone
 		}
 		named, until, over = k.Consumer, k.Expires, errKeyOver
@@ -156,14 +157,30 @@ func (r *streamRules) identity(id *exchange.Identity, cert *exchange.CertFacts, 
 	if f := r.theirs(id, named); f != nil {
 		return until, f
 	}
-	if until.IsZero() {
-		return until, nil
+	if f := r.revoked(id, now); f != nil {
+		return until, f
 	}
-	until = until.Add(skew)
-	if !now.Before(until) {
-		return until, over
+	if !until.IsZero() {
+		until = until.Add(skew)
+		if !now.Before(until) {
+			return until, over
+		}
+	}
+	if fresh := r.directory.FreshUntil(); id.Token != nil && !fresh.IsZero() && (until.IsZero() || fresh.Before(until)) {
+		until = fresh.Add(time.Nanosecond)
 	}
 	return until, nil
+}
+
+// revoked says whether the identity's token was taken back.
+func (r *streamRules) revoked(id *exchange.Identity, now time.Time) *fault.Error {
+	switch r.directory.Revoked(id, now) {
+	case fault.None:
+		return nil
+	case fault.TokenRevoked:
+		return errTokenRevoked
+	}
+	return errKeysStale
 }
 
 // theirs says whether what proved the identity still names its consumer.

@@ -160,7 +160,7 @@ func TestAStreamByAKeyOfTheStoreEndsWithTheKeyAndWithTheStore(t *testing.T) {
 	if err := directory.AddConsumer(t.Context(), s, "acme", now); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := directory.AddKey(t.Context(), s, "acme", id.Key, time.Time{}, now); err != nil {
+	if _, err := directory.AddKey(t.Context(), s, "acme", id.Key, nil, time.Time{}, now); err != nil {
 		t.Fatal(err)
 	}
 	c := newCompiler()
@@ -190,4 +190,47 @@ func TestAStreamByAKeyOfTheStoreEndsWithTheKeyAndWithTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	holds(now, fault.KeyRevoked)
+}
+
+// A token that is revoked ends its streams, also where it is one proof of
+// several.
+func TestAStreamEndsWithItsRevokedToken(t *testing.T) {
+	t.Parallel()
+	s := storetest.SQLite(t)
+	c := newCompiler()
+	c.Memory = directory.NewMemory(c.Log, func() time.Time { return now })
+	if err := c.Memory.Load(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	snap := compile(t, c, upstreams+"routes: [{ name: chat, path: /chat, upstream: b, auth: { apiKey: true } }]\n")
+	digest := sha256.Sum256([]byte("a token"))
+	token := exchange.NewToken(digest, "https://corp.example", "j", "alice", now.Unix(), 0)
+	id := &exchange.Identity{Method: "jwt", Token: &token}
+	joined := &exchange.Identity{Method: "jwt", Proofs: []*exchange.Identity{{Method: "other"}, id}}
+	judge := func(id *exchange.Identity, at time.Time) (time.Time, fault.Code) {
+		until, f := snap.Holds(exchange.Route{Name: "chat", Pattern: "/chat"}, "b", id.Keep(), exchange.Witness{}, at)
+		if f == nil {
+			return until, fault.None
+		}
+		return until, f.Code
+	}
+	for _, id := range []*exchange.Identity{id, joined} {
+		if until, code := judge(id, now); code != fault.None || until.Sub(now) < 9*time.Minute || until.Sub(now) > 11*time.Minute {
+			t.Errorf("before: %v, again in %v", code, until.Sub(now))
+		}
+		if _, code := judge(id, now.Add(11*time.Minute)); code != fault.KeysStale {
+			t.Errorf("too long without the store: %v", code)
+		}
+	}
+	if _, err := directory.Revoke(t.Context(), s, directory.Revocation{What: exchange.RevokedID, Issuer: "https://corp.example", Name: "j"}, now); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Memory.Load(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []*exchange.Identity{id, joined} {
+		if _, code := judge(id, now); code != fault.TokenRevoked {
+			t.Errorf("after: %v", code)
+		}
+	}
 }

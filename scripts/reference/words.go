@@ -212,6 +212,8 @@ var keyWords = map[string]words{
 
 	"APIKey.hash":    {"SHA-256 of the key.", ""},
 	"APIKey.expires": {"The last day it is good.", "never"},
+	"APIKey.from":    {"Ranges of addresses from which it is good: `203.0.113.0/24`. Others are 403 `address_denied`.", "anywhere"},
+	"APIKey.routes":  {"Names of the routes it is good on. Others are 403 `credential_not_allowed_here`.", "all"},
 
 	"Caller.issuer": {"Name of an issuer under `issuers`.", ""},
 	"Caller.id":     {"The client id there.", ""},

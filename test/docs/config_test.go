@@ -81,7 +81,7 @@ func TestConfigurationsOfThePagesAreRight(t *testing.T) {
 		}
 		file := filepath.Join(dir, "warder.yaml")
 		write(t, file, text)
-		report, err := app.Check(file)
+		report, err := app.Check(file, "")
 		if err != nil {
 			t.Fatalf("%s: %v", at, err)
 		}

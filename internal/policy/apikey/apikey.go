@@ -54,7 +54,7 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 		return pipeline.Parts{}, err
 	}
 	return pipeline.Parts{
-		Authenticate: &keys{header: header, directory: env.Directory},
+		Authenticate: &keys{header: header, route: env.Route, directory: env.Directory},
 		Check:        exchange.Check{Phase: "authenticate", Name: "apiKey", Want: "a key in header " + header},
 		Challenge:    pipeline.Challenge{Scheme: "ApiKey", Params: fmt.Sprintf(`header="%s"`, header)},
 		Credentials:  []string{header},
@@ -81,6 +81,7 @@ func checkHeader(name string) error {
 // keys is the compiled policy. Safe for concurrent use.
 type keys struct {
 	header    string
+	route     string
 	directory pipeline.Directory
 }
 
@@ -98,18 +99,25 @@ func (p *keys) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchange.
 	}
 	ref := Ref(value)
 	record, code := p.directory.Key(ref, w.Now, w.Remote)
-	if record == nil || record.Consumer == nil {
+	if record.Consumer == nil {
 		x.Trail.Saw("key", Prefix(string(value)))
 		if code == fault.None {
 			code = fault.KeyUnknown
 		}
 		return nil, pipeline.Refuse(code)
 	}
-	id := record.Identity(ref)
+	id := x.KeyIdentity(ref, record)
 	x.Trail.Saw("key", id.Proof)
 	x.Trail.Saw("consumer", id.Consumer)
-	if code != fault.None {
+	switch {
+	case code != fault.None:
 		return nil, pipeline.Refuse(code)
+	case !record.Limits.Admits(x.Client):
+		x.Trail.Saw("because", "the key is not good from this address")
+		return nil, pipeline.Refuse(fault.AddressDenied)
+	case !record.Limits.Opens(p.route):
+		x.Trail.Saw("because", "the key is not good on this route")
+		return nil, pipeline.Refuse(fault.CredentialNotAllowedHere)
 	}
 	return id, pipeline.Pass
 }

@@ -1,6 +1,7 @@
 package introspect
 
 import (
+	"crypto/sha256"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,14 +53,21 @@ const typeAny = "any"
 // client, where the name of a consumer is printed.
 const subjectMark = "subject:"
 
-// conclude makes of an answer what is remembered of it.
-func (p *policy) conclude(active bool, answer exchange.Claims) keys.Conclusion {
+// conclude makes of an answer about the token of this digest what is remembered
+// of it.
+func (p *policy) conclude(digest [sha256.Size]byte, active bool, answer exchange.Claims) keys.Conclusion {
 	k := &known{}
 	size := 1024
 	if !active {
 		k.refusal, k.because = fault.TokenInactive, "the issuer says so"
 	} else {
 		k.read(p, answer)
+		if id := k.identity.Load(); id != nil {
+			iat, _ := answer.Get("iat")
+			issued, _ := strconv.ParseInt(string(iat), 10, 64) // 0: it does not say
+			t := exchange.NewToken(digest, p.URL, id.TokenID, id.Subject, issued, p.skew)
+			id.Token, id.Whose = &t, exchange.MarkOf(exchange.RevokedConsumer, id.Consumer)
+		}
 		for i := range answer {
 			size += 2*len(answer[i].Raw) + 64
 		}

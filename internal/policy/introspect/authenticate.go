@@ -57,7 +57,9 @@ func (p *policy) ask(x *exchange.Exchange, w *pipeline.World, id keys.VerdictID,
 		x.Trail.Saw("because", "the issuer would have to be asked")
 		return nil, pipeline.CannotTell(fault.IdentityUnavailable)
 	}
-	value, err := p.Introspector.Ask(x.Context(), &id, string(token), w.Now, func() error { return p.charge(x, w) }, p.conclude)
+	value, err := p.Introspector.Ask(x.Context(), &id, string(token), w.Now, func() error { return p.charge(x, w) }, func(active bool, answer exchange.Claims) keys.Conclusion {
+		return p.conclude(id.Token, active, answer)
+	})
 	k, _ := value.(*known)
 	if err == nil && k != nil {
 		return p.admit(x, w, k, how)
@@ -127,6 +129,16 @@ func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, k *known, how sc
 	x.Trail.Saw("subject", id.Subject)
 	x.Trail.Saw("consumer", id.Consumer)
 	x.Trail.SawNumber("expiresIn", k.exp-now)
+	if p.directory != nil {
+		switch code := p.directory.Revoked(id, w.Now); code {
+		case fault.None:
+		case fault.TokenRevoked:
+			return nil, p.refuse(x, code, "the token was revoked here")
+		default:
+			x.RetryAfter = retryUnavailable
+			return nil, p.refuse(x, code, "what the store has of revocations was never loaded, or is older than freshness.revocations")
+		}
+	}
 	return id, pipeline.Pass
 }
 
@@ -206,6 +218,7 @@ func (p *policy) name(k *known, id *exchange.Identity) *exchange.Identity {
 	if named != nil {
 		fresh.Consumer = named.Name
 	}
+	fresh.Whose = exchange.MarkOf(exchange.RevokedConsumer, fresh.Consumer)
 	k.identity.Store(&fresh)
 	return &fresh
 }

@@ -139,14 +139,15 @@ func build(t testing.TB, dir pipeline.Directory, iss *pipeline.Issuer) pipeline.
 // consumers is a directory of named consumers by "issuer/client".
 type consumers map[string]*exchange.Consumer
 
-func (c consumers) Key(exchange.KeyRef, time.Time, bool) (*exchange.KeyRecord, fault.Code) {
-	return nil, fault.KeyUnknown
+func (c consumers) Key(exchange.KeyRef, time.Time, bool) (exchange.KeyRecord, fault.Code) {
+	return exchange.KeyRecord{}, fault.KeyUnknown
 }
 func (c consumers) Client(iss, client string) (*exchange.Consumer, bool) {
 	n, ok := c[iss+"/"+client]
 	return n, ok
 }
-func (c consumers) Consumer(string) (*exchange.Consumer, bool) { return nil, false }
+func (c consumers) Consumer(string) (*exchange.Consumer, bool)       { return nil, false }
+func (c consumers) Revoked(*exchange.Identity, time.Time) fault.Code { return fault.None }
 
 func (c consumers) Certificate(*exchange.CertFacts) (record, rival *exchange.CertRecord) {
 	return nil, nil

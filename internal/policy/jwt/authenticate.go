@@ -133,8 +133,12 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.Verdict
 	t.presents.tokenUse, _ = topString(f.claims, "token_use")
 	t.meant = t.presents.meantFor(iss)
 	reason := iss.identify(t, f)
+	url, _ := topString(f.claims, "iss") // of its tenant, where one issuer has many
+	t.token = exchange.NewToken(id.Token, url, t.first.TokenID, t.first.Subject, t.times.iat, iss.skew)
+	t.first.Token, t.first.Whose = &t.token, exchange.MarkOf(exchange.RevokedConsumer, t.first.Consumer)
 	identity, v := p.admit(x, w, iss, t, how)
 	if !v.Passed() {
+		wasted = v.Code().Status() != 503 // which is our outage
 		return nil, v
 	}
 	if identity == nil {
@@ -217,6 +221,11 @@ func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, iss *issuer, t *
 	x.Trail.Saw("subject", id.Subject)
 	x.Trail.Saw("consumer", id.Consumer)
 	x.Trail.SawNumber("expiresIn", t.times.exp-now)
+	if p.directory != nil {
+		if code := p.directory.Revoked(id, w.Now); code != fault.None {
+			return nil, revoked(x, iss, code)
+		}
+	}
 	return id, pipeline.Pass
 }
 
@@ -254,12 +263,25 @@ func (p *policy) name(t *accepted, id *exchange.Identity) *exchange.Identity {
 		return id
 	}
 	fresh := *id
-	fresh.Named, fresh.Consumer = named, t.first.Consumer
+	fresh.Named, fresh.Consumer, fresh.Whose = named, t.first.Consumer, t.first.Whose
 	if named != nil {
-		fresh.Consumer = named.Name
+		fresh.Consumer, fresh.Whose = named.Name, exchange.MarkOf(exchange.RevokedConsumer, named.Name)
 	}
 	t.identity.Store(&fresh)
 	return &fresh
+}
+
+// revoked refuses a token that was taken back, or of which that cannot be told.
+func revoked(x *exchange.Exchange, iss *issuer, code fault.Code) pipeline.Verdict {
+	switch code {
+	case fault.IdentityUnavailable:
+		x.RetryAfter = retryUnavailable
+		return refuseFor(x, iss, code, "the store's revocations were never loaded")
+	case fault.KeysStale:
+		x.RetryAfter = retryStale
+		return refuseFor(x, iss, code, "the store was not heard of for longer than freshness.revocations")
+	}
+	return refuseFor(x, iss, code, "the token was revoked here")
 }
 
 func malformed(x *exchange.Exchange, reason string) pipeline.Verdict {

@@ -153,8 +153,8 @@ func b64(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s
 // consumers is a directory of named consumers by "issuer/client".
 type consumers map[string]*exchange.Consumer
 
-func (c consumers) Key(exchange.KeyRef, time.Time, bool) (*exchange.KeyRecord, fault.Code) {
-	return nil, fault.KeyUnknown
+func (c consumers) Key(exchange.KeyRef, time.Time, bool) (exchange.KeyRecord, fault.Code) {
+	return exchange.KeyRecord{}, fault.KeyUnknown
 }
 func (c consumers) Client(iss, client string) (*exchange.Consumer, bool) {
 	n, ok := c[iss+"/"+client]
@@ -164,6 +164,7 @@ func (c consumers) Consumer(string) (*exchange.Consumer, bool) { return nil, fal
 func (c consumers) Password([]byte) (*password.Hash, *exchange.Consumer) {
 	return &password.Hash{}, nil
 }
+func (c consumers) Revoked(*exchange.Identity, time.Time) fault.Code { return fault.None }
 
 func (c consumers) Certificate(*exchange.CertFacts) (record, rival *exchange.CertRecord) {
 	return nil, nil

@@ -27,7 +27,8 @@ type accepted struct {
 	bound    bool // cnf is there
 	identity atomic.Pointer[exchange.Identity]
 	first    exchange.Identity // the identity while no named consumer claims its client
-	scopes   [4]string         // room for first's
+	token    exchange.Token
+	scopes   [4]string // room for first's
 	presents *presents
 	toCert   *[32]byte // thumbprint of the certificate that it is bound to, and to nothing else; nil: none
 }

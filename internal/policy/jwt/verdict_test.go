@@ -1,6 +1,7 @@
 package jwt_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -277,5 +278,52 @@ func TestForgedTokensLockNobodyOut(t *testing.T) {
 	all.Wait()
 	if n := refused.Load(); n > 0 {
 		t.Errorf("%d forged tokens were refused unseen", n)
+	}
+}
+
+// taken is a directory under which tokens are judged so.
+type taken struct {
+	consumers
+	code fault.Code
+}
+
+func (d *taken) Revoked(id *exchange.Identity, _ time.Time) fault.Code {
+	if id.Token == nil || id.Whose == (exchange.Mark{}) {
+		return fault.InternalError
+	}
+	return d.code
+}
+
+// Revocation is judged last, of a token that is known as of one that is not.
+func TestARevokedTokenIsRefusedHoweverWellItIsKnown(t *testing.T) {
+	t.Parallel()
+	for _, code := range []fault.Code{fault.TokenRevoked, fault.KeysStale, fault.IdentityUnavailable} {
+		d := &taken{code: fault.None}
+		parts := build(t, d, issuer())
+		token := "Bearer " + sign(t, access())
+		id, got := judge(t, parts, token)
+		if got != fault.None {
+			t.Fatal(got)
+		}
+		if want := exchange.NewToken(sha256.Sum256([]byte(strings.TrimPrefix(token, "Bearer "))), corpURL, "t1", "alice", now.Unix()-60, 30); *id.Token != want {
+			t.Errorf("%+v, want %+v", *id.Token, want)
+		}
+		if id.Whose != exchange.MarkOf(exchange.RevokedConsumer, "corp/mobile") {
+			t.Error("the token is not known as its consumer's")
+		}
+		d.code = code
+		if _, got := judge(t, parts, token); got != code {
+			t.Errorf("known: %v, want %v", got, code)
+		}
+		if _, got := judge(t, parts, "Bearer "+sign(t, access(claims{"jti": "t2"}))); got != code {
+			t.Errorf("not known: %v, want %v", got, code)
+		}
+		if _, got := judge(t, parts, "Bearer "+sign(t, access(claims{"aud": "x"}))); got != fault.TokenAudienceWrong {
+			t.Errorf("of another audience: %v", got)
+		}
+		d.code = fault.None
+		if _, got := judge(t, parts, token); got != fault.None {
+			t.Errorf("undone: %v", got)
+		}
 	}
 }

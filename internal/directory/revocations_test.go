@@ -1,0 +1,252 @@
+package directory_test
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/warder-gateway/warder/internal/directory"
+	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/secret"
+	"github.com/warder-gateway/warder/internal/store"
+	"github.com/warder-gateway/warder/internal/store/storetest"
+)
+
+const corp, other = "https://corp.example", "https://other.example"
+
+// bearer makes the identity of a token, by its number.
+func bearer(n int, issuer, jti, subject, consumer string, issued time.Time) *exchange.Identity {
+	at := int64(0)
+	if !issued.IsZero() {
+		at = issued.Unix()
+	}
+	t := exchange.NewToken(sha256.Sum256(fmt.Append(nil, n)), issuer, jti, subject, at, 30)
+	return &exchange.Identity{Token: &t, Whose: exchange.MarkOf(exchange.RevokedConsumer, consumer)}
+}
+
+func revoke(t testing.TB, s *store.Store, r directory.Revocation) directory.Revocation {
+	t.Helper()
+	r, err := directory.Revoke(t.Context(), s, r, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// revokes waits until a token is judged so.
+func (g *gateway) revokes(t testing.TB, id *exchange.Identity, want fault.Code) {
+	t.Helper()
+	var got fault.Code
+	for over := time.Now().Add(10 * time.Second); time.Now().Before(over); time.Sleep(5 * time.Millisecond) {
+		if got = g.Revoked(id, time.Now()); got == want {
+			return
+		}
+	}
+	t.Fatalf("%v, want %v\n%s", got, want, g.log)
+}
+
+func TestARevocationIsOfWhatItNamesAndNothingElse(t *testing.T) {
+	t.Parallel()
+	now := time.Now().Truncate(time.Second)
+	old, fresh := now.Add(-time.Hour), now.Add(time.Minute)
+	for _, c := range []struct {
+		what string
+		r    directory.Revocation
+		hit  []*exchange.Identity
+		miss []*exchange.Identity
+	}{
+		{"a token", directory.Revocation{What: exchange.RevokedToken, Name: fmt.Sprintf("%x", sha256.Sum256([]byte("1")))},
+			[]*exchange.Identity{bearer(1, corp, "", "", "", time.Time{}), bearer(1, corp, "a", "b", "c", fresh)},
+			[]*exchange.Identity{bearer(2, corp, "", "", "", old)}},
+		{"a jti", directory.Revocation{What: exchange.RevokedID, Issuer: corp, Name: "j"},
+			[]*exchange.Identity{bearer(1, corp, "j", "a", "c", fresh)},
+			[]*exchange.Identity{bearer(1, other, "j", "a", "c", old), bearer(1, corp, "k", "j", "j", old), bearer(1, corp, "", "", "", old)}},
+		{"a subject", directory.Revocation{What: exchange.RevokedSubject, Issuer: corp, Name: "alice", Before: now},
+			[]*exchange.Identity{bearer(1, corp, "j", "alice", "c", old), bearer(1, corp, "", "alice", "c", now),
+				bearer(1, corp, "", "alice", "c", now.Add(30*time.Second)), bearer(1, corp, "", "alice", "", time.Time{})},
+			[]*exchange.Identity{bearer(1, corp, "", "alice", "", now.Add(31*time.Second)), bearer(1, other, "", "alice", "", old), bearer(1, corp, "alice", "bob", "alice", old)}},
+		{"a consumer", directory.Revocation{What: exchange.RevokedConsumer, Name: "acme", Before: now},
+			[]*exchange.Identity{bearer(1, corp, "j", "a", "acme", old), bearer(1, other, "", "", "acme", time.Time{})},
+			[]*exchange.Identity{bearer(1, corp, "", "", "acme", fresh), bearer(1, corp, "acme", "acme", "corp/acme", old)}},
+		{"an issuer", directory.Revocation{What: exchange.RevokedIssuer, Issuer: corp, Before: now},
+			[]*exchange.Identity{bearer(1, corp, "j", "a", "c", old)},
+			[]*exchange.Identity{bearer(1, corp, "j", "a", "c", fresh), bearer(1, other, "j", "a", "c", old)}},
+		{"all", directory.Revocation{What: exchange.RevokedAll, Before: now},
+			[]*exchange.Identity{bearer(1, corp, "j", "a", "c", old), bearer(2, other, "", "", "", time.Time{})},
+			[]*exchange.Identity{bearer(1, corp, "j", "a", "c", fresh), {Key: ref(1)}, exchange.Anonymous}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			s := storetest.Open(t, store.Config{Address: secret.New([]byte(store.DefaultAddress)), Folder: t.TempDir()})
+			followed, loaded := newGateway(t), newGateway(t)
+			followed.follow(t, s)
+			followed.revokes(t, c.hit[0], fault.None)
+			made := revoke(t, s, c.r)
+			followed.revokes(t, c.hit[0], fault.TokenRevoked)
+			if err := loaded.memory.Load(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			for _, g := range []*gateway{followed, loaded} {
+				for i, id := range c.hit {
+					if code := g.Revoked(id, time.Now()); code != fault.TokenRevoked {
+						t.Errorf("token %d: %v", i, code)
+					}
+				}
+				for i, id := range c.miss {
+					if code := g.Revoked(id, time.Now()); code != fault.None {
+						t.Errorf("another, %d: %v", i, code)
+					}
+				}
+			}
+			if followed.changed.Load() == 0 {
+				t.Error("streams were not judged again")
+			}
+			if err := directory.Unrevoke(t.Context(), s, made.ID()[:12]); err != nil {
+				t.Fatal(err)
+			}
+			followed.revokes(t, c.hit[0], fault.None)
+		})
+	}
+}
+
+func TestRevocationsNeverLoadedOrTooOldAreOurOutage(t *testing.T) {
+	t.Parallel()
+	token := bearer(1, corp, "j", "a", "c", time.Now())
+	g := newGateway(t)
+	if code := g.Revoked(token, time.Now()); code != fault.IdentityUnavailable {
+		t.Errorf("never loaded: %v", code)
+	}
+	s := storetest.Open(t, store.Config{Address: secret.New([]byte(store.DefaultAddress)), Folder: t.TempDir()})
+	if err := g.memory.Load(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if code := g.Revoked(token, time.Now()); code != fault.None {
+		t.Error(code)
+	}
+	if code := g.Revoked(token, time.Now().Add(11*time.Minute)); code != fault.KeysStale {
+		t.Errorf("older than freshness.revocations: %v", code)
+	}
+	without, err := directory.New(nil)
+	if err != nil || without.Revoked(token, time.Now()) != fault.None {
+		t.Error("without a store nothing is revoked", err)
+	}
+}
+
+func TestARevocationIsNeverNarrowedByAnother(t *testing.T) {
+	t.Parallel()
+	s := storetest.Open(t, store.Config{Address: secret.New([]byte(store.DefaultAddress)), Folder: t.TempDir()})
+	now := time.Now().Truncate(time.Millisecond)
+	of := func(before, expires time.Time) directory.Revocation {
+		return directory.Revocation{What: exchange.RevokedConsumer, Name: "acme", Before: before, Expires: expires}
+	}
+	for i, step := range []struct{ write, want directory.Revocation }{
+		{of(now.Add(-time.Hour), now.Add(time.Hour)), of(now.Add(-time.Hour), now.Add(time.Hour))},
+		{of(now.Add(-2*time.Hour), now.Add(2*time.Hour)), of(now.Add(-time.Hour), now.Add(2*time.Hour))},
+		{of(now, now.Add(time.Hour)), of(now, now.Add(2*time.Hour))},
+		{of(now.Add(-time.Hour), time.Time{}), of(now, time.Time{})},
+		{of(time.Time{}, now.Add(time.Hour)), of(time.Time{}, time.Time{})},
+		{of(now, time.Time{}), of(time.Time{}, time.Time{})},
+	} {
+		got := revoke(t, s, step.write)
+		if !got.Before.Equal(step.want.Before) || !got.Expires.Equal(step.want.Expires) {
+			t.Errorf("step %d: before %v expires %v, want %v and %v", i, got.Before, got.Expires, step.want.Before, step.want.Expires)
+		}
+	}
+}
+
+func TestARevocationIsOverWhenItSays(t *testing.T) {
+	t.Parallel()
+	s := storetest.Open(t, store.Config{Address: secret.New([]byte(store.DefaultAddress)), Folder: t.TempDir()})
+	revoke(t, s, directory.Revocation{What: exchange.RevokedID, Issuer: corp, Name: "j", Expires: time.Now().Add(time.Minute)})
+	g := newGateway(t)
+	if err := g.memory.Load(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	token := bearer(1, corp, "j", "", "", time.Now())
+	if code := g.Revoked(token, time.Now()); code != fault.TokenRevoked {
+		t.Error(code)
+	}
+	if code := g.Revoked(token, time.Now().Add(time.Minute)); code != fault.None {
+		t.Error(code)
+	}
+}
+
+func TestWhatCannotBeReadRevokesAllItNames(t *testing.T) {
+	t.Parallel()
+	s := storetest.Open(t, store.Config{Address: secret.New([]byte(store.DefaultAddress)), Folder: t.TempDir()})
+	g := newGateway(t)
+	g.follow(t, s)
+	token := bearer(1, corp, "j", "alice", "c", time.Now().Add(time.Hour))
+	g.revokes(t, token, fault.None)
+	m := exchange.MarkOf(exchange.RevokedSubject, corp, "alice")
+	if _, err := s.Commit(t.Context(), store.Put(store.Record{Kind: "revocation", ID: fmt.Sprintf("%x", m[:]), Body: []byte(`{"what":"subject","unless":1}`)})); err != nil {
+		t.Fatal(err)
+	}
+	g.revokes(t, token, fault.TokenRevoked)
+	loaded := newGateway(t)
+	if err := loaded.memory.Load(t.Context(), s); err != nil || loaded.Revoked(token, time.Now()) != fault.TokenRevoked {
+		t.Error("as it is loaded:", err)
+	}
+	if !strings.Contains(loaded.log.String(), "cannot be read") {
+		t.Error("nothing is said of it")
+	}
+}
+
+func TestRevocationsThatSayNothingAreRefused(t *testing.T) {
+	t.Parallel()
+	s := storetest.Open(t, store.Config{Address: secret.New([]byte(store.DefaultAddress)), Folder: t.TempDir()})
+	now := time.Now()
+	for i, r := range []directory.Revocation{
+		{}, {What: "session", Name: "x"}, {What: exchange.RevokedToken, Name: "abc"}, {What: exchange.RevokedID, Name: "j"},
+		{What: exchange.RevokedID, Issuer: corp}, {What: exchange.RevokedID, Issuer: corp, Name: "j", Before: now},
+		{What: exchange.RevokedConsumer, Issuer: corp, Name: "c"}, {What: exchange.RevokedIssuer, Issuer: corp},
+		{What: exchange.RevokedAll}, {What: exchange.RevokedAll, Before: now, Name: "x"},
+		{What: exchange.RevokedConsumer, Name: strings.Repeat("x", 5000)},
+		{What: exchange.RevokedConsumer, Name: "c", Expires: now.Add(-time.Hour)},
+	} {
+		if _, err := directory.Revoke(t.Context(), s, r, now); err == nil {
+			t.Errorf("%d: %+v was taken", i, r)
+		}
+	}
+	if err := directory.Unrevoke(t.Context(), s, "0123456789ab"); !errors.Is(err, directory.ErrUnknown) {
+		t.Error(err)
+	}
+	if err := directory.Unrevoke(t.Context(), s, "0"); err == nil {
+		t.Error("one character names a revocation")
+	}
+}
+
+func BenchmarkRevoked(b *testing.B) {
+	s := storetest.Open(b, store.Config{Address: secret.New([]byte(store.DefaultAddress)), Folder: b.TempDir()})
+	for from := 0; from < 100_000; from += store.MaxWrites {
+		var writes []store.Write
+		for i := from; i < from+store.MaxWrites; i++ {
+			r := directory.Revocation{What: exchange.RevokedID, Issuer: corp, Name: fmt.Sprint(i)}
+			writes = append(writes, store.Put(store.Record{Kind: "revocation", ID: r.ID(), Body: fmt.Appendf(nil, `{"what":"jti","issuer":%q,"name":"%d","created":1}`, corp, i)}))
+		}
+		if _, err := s.Commit(b.Context(), writes...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	g := newGateway(b)
+	if err := g.memory.Load(b.Context(), s); err != nil {
+		b.Fatal(err)
+	}
+	var tokens [1 << 14]*exchange.Identity
+	for i := range tokens {
+		tokens[i] = bearer(i, corp, fmt.Sprint("good ", i), fmt.Sprint("user ", i), "acme", time.Now())
+	}
+	now := time.Now()
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		if g.Revoked(tokens[i%len(tokens)], now) != fault.None {
+			b.Fatal("revoked")
+		}
+		i++
+	}
+}
