@@ -97,7 +97,7 @@ func (p *Party) start(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	to, _ := only(r.URL.Query(), "return")
-	one := pending{State: encode(random(32)), Nonce: encode(random(32)), Verifier: encode(random(32)), Return: safeReturn(to), At: now.UnixMilli()}
+	one := pending{State: encode(random(32)), Nonce: encode(random(32)), Verifier: encode(random(32)), Return: safeReturn(to), At: now.UnixNano()}
 	plain, err := json.Marshal(one)
 	if err != nil {
 		p.fails(w, fault.InternalError, "/", err)
@@ -155,7 +155,7 @@ func (p *Party) unsealPending(r *http.Request, value string, now time.Time) *pen
 	if err != nil || json.Unmarshal(plain, one) != nil {
 		return nil
 	}
-	age := now.Sub(time.UnixMilli(one.At))
+	age := now.Sub(time.Unix(0, one.At))
 	if age < -p.cfg.ClockSkew || age >= pendingFor {
 		return nil
 	}
