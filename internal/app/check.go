@@ -64,8 +64,7 @@ func Check(path string) (*CheckReport, error) {
 // compile takes a configuration file as far as a snapshot and starts nothing.
 // The caller holds the snapshot's loan.
 func compile(path string) (*snapshot.Snapshot, *config.Document, error) {
-	compiler := NewCompiler(telemetry.NewMetrics("check", codes()), nil, counters.NewMemory(1), slog.New(slog.DiscardHandler), nil)
-	snap, doc, err := control.Compile(path, compiler)
+	snap, doc, err := control.Compile(path, idleCompiler())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -74,6 +73,24 @@ func compile(path string) (*snapshot.Snapshot, *config.Document, error) {
 		return nil, nil, err
 	}
 	return snap, doc, nil
+}
+
+// idleCompiler returns a compiler for what is never served.
+func idleCompiler() *snapshot.Compiler {
+	return NewCompiler(telemetry.NewMetrics("check", codes()), nil, counters.NewMemory(1), slog.New(slog.DiscardHandler), nil)
+}
+
+// readStore reads which store a configuration file names, and the rest of the
+// file without its secrets.
+func readStore(path string) (*config.Document, error) {
+	doc, err := control.ReadOnly(path, "store", idleCompiler())
+	if err != nil {
+		return nil, err
+	}
+	if err := checkStore(doc); err != nil {
+		return nil, err
+	}
+	return doc, nil
 }
 
 // Schema returns the JSON Schema of what this build accepts.

@@ -160,6 +160,24 @@ func compile(path string, src []byte, c *snapshot.Compiler) (*snapshot.Snapshot,
 	return s, doc, nil
 }
 
+// ReadOnly reads a file and resolves what stands at one path in it, such as
+// store: a command asks for no secret it does not need. The document has no
+// other secret and is not for compiling.
+func ReadOnly(file, path string, c *snapshot.Compiler) (*config.Document, error) {
+	src, err := read(file)
+	if err != nil {
+		return nil, err
+	}
+	doc, problems := config.Decode(file, src, c.Vocabulary())
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	if problems := config.ResolveOnly(doc, path, config.Sources{Env: os.LookupEnv, File: secretFile(c)}); len(problems) > 0 {
+		return nil, problems
+	}
+	return doc, nil
+}
+
 // secretFile reads the files of secrets, and says what is wrong with how they are
 // kept. That others may read one is how containers are handed theirs, so it is
 // only logged; what others may write to is no secret of the operator's.
