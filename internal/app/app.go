@@ -196,7 +196,7 @@ func (a *app) serve(signals <-chan os.Signal) error {
 func (a *app) shutdown(sig os.Signal, signals <-chan os.Signal) error {
 	drain := a.drain.Load()
 	a.ready.Store(false)
-	a.log.Info("draining", "signal", fmt.Sprint(sig), "delay", drain.Delay.Std(), "limit", drain.Limit.Std())
+	a.log.Info("draining", "signal", fmt.Sprint(sig), "delay", drain.Delay.Std(), "limit", drain.Limit.Std(), "hint", "a second signal cuts at once")
 	ctx, cancel := context.WithTimeout(context.Background(), drain.Delay.Std()+drain.Limit.Std())
 	defer cancel()
 	hurry := make(chan struct{})

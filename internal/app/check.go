@@ -21,6 +21,10 @@ type CheckReport struct {
 	Issuers   int         `json:"issuers"`
 	Upstreams int         `json:"upstreams"`
 	Consumers int         `json:"consumers"`
+	// Unread: nothing after the first problem could be read. Unjudged: how many
+	// routes were not judged, because of a problem they or what they use have.
+	Unread   bool `json:"unread,omitempty"`
+	Unjudged int  `json:"routesUnjudged,omitempty"`
 	// Elsewhere are consumers that routes name and the file does not have.
 	Elsewhere []string `json:"consumersElsewhere,omitempty"`
 }
@@ -45,7 +49,10 @@ func Check(path string) (*CheckReport, error) {
 	var problems config.Problems
 	switch {
 	case errors.As(err, &problems):
-		r := &CheckReport{}
+		r := &CheckReport{Unread: doc == nil}
+		if doc != nil {
+			r.Unjudged = doc.Unsound()
+		}
 		for _, p := range problems {
 			r.Problems = append(r.Problems, Complaint{p.File, p.Line, p.Column, p.Path, p.Text, p.Mend, p.String()})
 		}
@@ -62,15 +69,16 @@ func Check(path string) (*CheckReport, error) {
 }
 
 // compile takes a configuration file as far as a snapshot and starts nothing.
-// The caller holds the snapshot's loan.
+// The caller holds the snapshot's loan. With problems the document is returned
+// all the same, if it could be read.
 func compile(path string) (*snapshot.Snapshot, *config.Document, error) {
 	snap, doc, err := control.Compile(path, idleCompiler())
 	if err != nil {
-		return nil, nil, err
+		return nil, doc, err
 	}
 	if err := checkStore(doc); err != nil {
 		snap.Release()
-		return nil, nil, err
+		return nil, doc, err
 	}
 	return snap, doc, nil
 }

@@ -182,13 +182,24 @@ func (c *checkCmd) Run(e *env) error {
 				fmt.Fprintf(e.out, "not in this file, so to be found in the store: %s %s\n", plural(len(report.Elsewhere), "consumer"), strings.Join(report.Elsewhere, ", "))
 			}
 		} else {
-			fmt.Fprintf(e.out, "%s: %s\n", c.Config, count(len(report.Problems), "problem"))
+			fmt.Fprintf(e.out, "%s: %s%s\n", c.Config, count(len(report.Problems), "problem"), unjudged(report))
 		}
 	}
 	if len(report.Problems) > 0 {
 		return errNo
 	}
 	return nil
+}
+
+// unjudged says what a check did not come to.
+func unjudged(r *app.CheckReport) string {
+	switch {
+	case r.Unread:
+		return "; mend it, then check again: the rest was not judged yet"
+	case r.Unjudged > 0:
+		return "; mend them, then check again: " + count(r.Unjudged, "route") + " could not be judged in full yet"
+	}
+	return ""
 }
 
 // count writes a number of things.

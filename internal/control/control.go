@@ -136,7 +136,8 @@ func (c *Control) attempt() (string, error) {
 }
 
 // Compile takes a file as far as a snapshot and starts nothing: what check
-// and a dry run do. The caller holds the snapshot's first loan.
+// and a dry run do. The caller holds the snapshot's first loan. With problems
+// the document is returned all the same, unless nothing could be decoded.
 func Compile(path string, c *snapshot.Compiler) (*snapshot.Snapshot, *config.Document, error) {
 	src, err := read(path)
 	if err != nil {
@@ -155,7 +156,7 @@ func compile(path string, src []byte, c *snapshot.Compiler) (*snapshot.Snapshot,
 	config.Resolve(doc, config.Sources{Env: os.LookupEnv, File: secretFile(c)})
 	s, problems := c.Compile(doc)
 	if len(problems) > 0 {
-		return nil, nil, problems
+		return nil, doc, problems
 	}
 	return s, doc, nil
 }
