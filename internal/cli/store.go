@@ -24,7 +24,7 @@ type storeCmd struct {
 // storeFlags say which store.
 type storeFlags struct {
 	Config string `short:"c" help:"Configuration file that names the store; without one it is state.db in the state folder." placeholder:"FILE"`
-	State  string `default:"${state}" help:"State folder of the gateway." placeholder:"DIR"`
+	State  string `default:"${state}" help:"State folder of the gateway; default: ${where}." placeholder:"DIR"`
 }
 
 // again returns the flags that were given, with a blank before each, for the
