@@ -21,6 +21,8 @@ type CheckReport struct {
 	Issuers   int         `json:"issuers"`
 	Upstreams int         `json:"upstreams"`
 	Consumers int         `json:"consumers"`
+	// Warnings are what is allowed and cannot be meant.
+	Warnings []Complaint `json:"warnings,omitempty"`
 	// Unread: nothing after the first problem could be read. Unjudged: how many
 	// routes were not judged, because of a problem they or what they use have.
 	Unread   bool `json:"unread,omitempty"`
@@ -53,9 +55,7 @@ func Check(path string) (*CheckReport, error) {
 		if doc != nil {
 			r.Unjudged = doc.Unsound()
 		}
-		for _, p := range problems {
-			r.Problems = append(r.Problems, Complaint{p.File, p.Line, p.Column, p.Path, p.Text, p.Mend, p.String()})
-		}
+		r.Problems = complaints(problems)
 		return r, nil
 	case err != nil:
 		return nil, err
@@ -64,8 +64,37 @@ func Check(path string) (*CheckReport, error) {
 	return &CheckReport{
 		Problems: []Complaint{}, Config: snap.Config, Routes: len(doc.Flatten()), Issuers: len(doc.Issuers),
 		Upstreams: len(doc.Upstreams), Consumers: len(doc.Consumers),
-		Elsewhere: snap.Elsewhere,
+		Elsewhere: snap.Elsewhere, Warnings: complaints(doubts(doc)),
 	}, nil
+}
+
+func complaints(problems config.Problems) (all []Complaint) {
+	for _, p := range problems {
+		all = append(all, Complaint{p.File, p.Line, p.Column, p.Path, p.Text, p.Mend, p.String()})
+	}
+	return all
+}
+
+// doubts lists what a sound document can hardly mean.
+func doubts(doc *config.Document) (all config.Problems) {
+	for _, c := range doc.Consumers {
+		if !c.Value.Password.IsZero() {
+			return nil
+		}
+	}
+	for _, f := range doc.Flatten() {
+		policies := f.Policies
+		for _, proof := range f.Proofs {
+			policies = append(policies, proof.Policies...)
+		}
+		for _, p := range policies {
+			if p.Path == "auth.basic" {
+				all = append(all, p.Node.Complain("", "no consumer has a password, so nobody can pass this",
+					"give a consumer the password that warder password hash prints"))
+			}
+		}
+	}
+	return all.Sort()
 }
 
 // compile takes a configuration file as far as a snapshot and starts nothing.

@@ -190,6 +190,9 @@ func (c *checkCmd) Run(e *env) error {
 		for _, p := range report.Problems {
 			fmt.Fprintln(e.out, p)
 		}
+		for _, w := range report.Warnings {
+			fmt.Fprintln(e.out, "warning:", w)
+		}
 		if len(report.Problems) == 0 {
 			fmt.Fprintf(e.out, "%s is right: %s, %s, %s, %s\n", c.Config,
 				count(report.Routes, "route"), count(report.Issuers, "issuer"), count(report.Upstreams, "upstream"), count(report.Consumers, "consumer"))
