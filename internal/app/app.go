@@ -9,9 +9,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -146,8 +149,22 @@ func start(o Options) (_ *app, err error) {
 	if o.Started != nil {
 		o.Started(Running{Gateway: a.gateway.Addresses(), Admin: a.admin.ln.Addr().String()})
 	}
-	a.log.Info("serving", "config", o.Config, "hash", a.control.Status().Config[:12], "listeners", a.gateway.Addresses(), "admin", a.admin.ln.Addr().String())
+	a.log.Info("serving", "config", o.Config, "hash", a.control.Status().Config[:12], "listeners", addresses(a.gateway.Addresses()), "admin", a.admin.ln.Addr().String())
 	return a, nil
+}
+
+// addresses writes listeners as their addresses, with the names of those that
+// have one.
+func addresses(all map[string]string) string {
+	var words []string
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if name == all[name] {
+			words = append(words, name)
+		} else {
+			words = append(words, name+"="+all[name])
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // NewCompiler returns the compiler of this build. What it seals is kept in
@@ -201,7 +218,7 @@ func (a *app) serve(signals <-chan os.Signal) error {
 func (a *app) shutdown(sig os.Signal, signals <-chan os.Signal) error {
 	drain := a.drain.Load()
 	a.ready.Store(false)
-	a.log.Info("draining", "signal", fmt.Sprint(sig), "delay", drain.Delay.Std(), "limit", drain.Limit.Std())
+	a.log.Info("draining", "signal", fmt.Sprint(sig), "delay", drain.Delay.Std(), "limit", drain.Limit.Std(), "hint", "a second signal cuts at once")
 	ctx, cancel := context.WithTimeout(context.Background(), drain.Delay.Std()+drain.Limit.Std())
 	defer cancel()
 	hurry := make(chan struct{})
@@ -224,11 +241,12 @@ func (a *app) shutdown(sig os.Signal, signals <-chan os.Signal) error {
 	case <-time.After(drain.Delay.Std()):
 	case <-ctx.Done():
 	}
+	open := a.gateway.Connections()
 	err := a.gateway.Drain(ctx)
 	close(hurry)
 	waiting.Wait()
-	if err != nil {
-		a.log.Warn("some exchanges were cut", "error", err)
+	if err != nil && open > 0 {
+		a.log.Warn("some connections were cut, with the exchanges they had", "error", err)
 	}
 	a.closeAll()
 	a.log.Info("stopped")

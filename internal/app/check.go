@@ -21,8 +21,13 @@ type CheckReport struct {
 	Issuers   int         `json:"issuers"`
 	Upstreams int         `json:"upstreams"`
 	Consumers int         `json:"consumers"`
-	// Warnings are of consumers that neither the file nor the store has.
+	// Warnings are what is allowed and cannot be meant, such as consumers that
+	// neither the file nor the store has.
 	Warnings []Complaint `json:"warnings,omitempty"`
+	// Unread: nothing after the first problem could be read. Unjudged: how many
+	// routes were not judged, because of a problem they or what they use have.
+	Unread   bool `json:"unread,omitempty"`
+	Unjudged int  `json:"routesUnjudged,omitempty"`
 	// Elsewhere are consumers that routes name and the file does not have, if
 	// the store could not be asked for them.
 	Elsewhere []string `json:"consumersElsewhere,omitempty"`
@@ -50,10 +55,11 @@ func Check(path, state string) (*CheckReport, error) {
 	var problems config.Problems
 	switch {
 	case errors.As(err, &problems):
-		r := &CheckReport{}
-		for _, p := range problems {
-			r.Problems = append(r.Problems, complaint(p))
+		r := &CheckReport{Unread: doc == nil}
+		if doc != nil {
+			r.Unjudged = doc.Unsound()
 		}
+		r.Problems = complaints(problems)
 		return r, nil
 	case err != nil:
 		return nil, err
@@ -62,10 +68,11 @@ func Check(path, state string) (*CheckReport, error) {
 	r := &CheckReport{
 		Problems: []Complaint{}, Config: snap.Config, Routes: len(doc.Flatten()), Issuers: len(doc.Issuers),
 		Upstreams: len(doc.Upstreams), Consumers: len(doc.Consumers),
+		Warnings: complaints(doubts(doc)),
 	}
 	none, asked := missing(doc, state, snap.Elsewhere)
 	for _, m := range none {
-		r.Warnings = append(r.Warnings, complaint(m.At))
+		r.Warnings = append(r.Warnings, complaints(config.Problems{m.At})...)
 	}
 	if !asked {
 		for _, m := range snap.Elsewhere {
@@ -75,23 +82,66 @@ func Check(path, state string) (*CheckReport, error) {
 	return r, nil
 }
 
-func complaint(p config.Problem) Complaint {
-	return Complaint{p.File, p.Line, p.Column, p.Path, p.Text, p.Mend, p.String()}
+func complaints(problems config.Problems) (all []Complaint) {
+	for _, p := range problems {
+		all = append(all, Complaint{p.File, p.Line, p.Column, p.Path, p.Text, p.Mend, p.String()})
+	}
+	return all
+}
+
+// doubts lists what a sound document can hardly mean.
+func doubts(doc *config.Document) (all config.Problems) {
+	for _, c := range doc.Consumers {
+		if !c.Value.Password.IsZero() {
+			return nil
+		}
+	}
+	for _, f := range doc.Flatten() {
+		policies := f.Policies
+		for _, proof := range f.Proofs {
+			policies = append(policies, proof.Policies...)
+		}
+		for _, p := range policies {
+			if p.Path == "auth.basic" {
+				all = append(all, p.Node.Complain("", "no consumer has a password, so nobody can pass this",
+					"give a consumer the password that warder password hash prints"))
+			}
+		}
+	}
+	return all.Sort()
 }
 
 // compile takes a configuration file as far as a snapshot and starts nothing.
-// The caller holds the snapshot's loan.
+// The caller holds the snapshot's loan. With problems the document is returned
+// all the same, if it could be read.
 func compile(path string) (*snapshot.Snapshot, *config.Document, error) {
-	compiler := NewCompiler(telemetry.NewMetrics("check", codes()), nil, counters.NewMemory(1), slog.New(slog.DiscardHandler), nil)
-	snap, doc, err := control.Compile(path, compiler)
+	snap, doc, err := control.Compile(path, idleCompiler())
 	if err != nil {
-		return nil, nil, err
+		return nil, doc, err
 	}
 	if err := checkStore(doc); err != nil {
 		snap.Release()
-		return nil, nil, err
+		return nil, doc, err
 	}
 	return snap, doc, nil
+}
+
+// idleCompiler returns a compiler for what is never served.
+func idleCompiler() *snapshot.Compiler {
+	return NewCompiler(telemetry.NewMetrics("check", codes()), nil, counters.NewMemory(1), slog.New(slog.DiscardHandler), nil)
+}
+
+// readStore reads which store a configuration file names, and the rest of the
+// file without its secrets.
+func readStore(path string) (*config.Document, error) {
+	doc, err := control.ReadOnly(path, "store", idleCompiler())
+	if err != nil {
+		return nil, err
+	}
+	if err := checkStore(doc); err != nil {
+		return nil, err
+	}
+	return doc, nil
 }
 
 // Schema returns the JSON Schema of what this build accepts.

@@ -28,7 +28,7 @@ type explainer struct {
 func (e *explainer) Past(id string) (*events.Explanation, error) {
 	if id == "last" {
 		if r, ok := e.records.Last(); ok {
-			return events.Explain(r), nil
+			return e.explain(r), nil
 		}
 		return nil, fmt.Errorf("request %w: none came since the start", admin.ErrNotFound)
 	}
@@ -37,9 +37,22 @@ func (e *explainer) Past(id string) (*events.Explanation, error) {
 		return nil, errors.New("a request id is 32 hexadecimal digits, as X-Request-Id says it")
 	}
 	if r, ok := e.records.Find(want); ok {
-		return events.Explain(r), nil
+		return e.explain(r), nil
 	}
 	return nil, fmt.Errorf("request %w: it is older than what is remembered, or went to another gateway", admin.ErrNotFound)
+}
+
+// explain explains a record of the past. Where there was no route, it names
+// the nearest of those in force now.
+func (e *explainer) explain(r *events.Record) *events.Explanation {
+	out := events.Explain(r)
+	if snap := e.live.Acquire(); snap != nil {
+		defer snap.Release()
+		if r.Code == fault.RouteUnknown && r.Route == "" {
+			out.Mend = nearest(snap, out.Host, out.Path)
+		}
+	}
+	return out
 }
 
 // Judge implements admin.Explainer. The engine's own rules come first, so that
@@ -83,6 +96,9 @@ func (e *explainer) Judge(q admin.Question) (*events.Explanation, error) {
 	rec := events.Capture(x, snap.Legend(), code, 0)
 	out := events.Explain(&rec)
 	out.MadeUp, out.ID = true, ""
+	if code == fault.RouteUnknown {
+		out.Mend = nearest(snap, out.Host, out.Path)
+	}
 	return out, nil
 }
 

@@ -99,15 +99,15 @@ func checkStore(doc *config.Document) error {
 
 // OpenStore opens the store that a configuration file names, or the default
 // one of the state folder if file is empty, as it is or, if create, made and brought up to
-// date. A store that does not answer is an error.
+// date. Of the secrets of the file only those of the store are read. A store
+// that does not answer is an error.
 func OpenStore(ctx context.Context, file, state string, create bool) (*store.Store, error) {
 	address := secret.New([]byte(store.DefaultAddress))
 	if file != "" {
-		snap, doc, err := compile(file)
+		doc, err := readStore(file)
 		if err != nil {
 			return nil, err
 		}
-		snap.Release()
 		address = doc.Store
 	}
 	folder, err := OpenState(state)
@@ -152,11 +152,10 @@ func missing(doc *config.Document, state string, names []snapshot.Mention) (none
 // CheckConsumer says whether a consumer of this name can be added to the store
 // beside those of a configuration file.
 func CheckConsumer(file, name string) error {
-	snap, doc, err := compile(file)
+	doc, err := readStore(file)
 	if err != nil {
 		return err
 	}
-	snap.Release()
 	if slices.Contains(doc.Consumers.Names(), name) {
 		return fmt.Errorf("%s has a consumer %s already; give this one another name", file, name)
 	}

@@ -6,6 +6,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -60,7 +62,7 @@ type outputFlag struct {
 // adminFlags say how to reach a running gateway.
 type adminFlags struct {
 	Admin     string `default:"http://127.0.0.1:8901" env:"WARDER_ADMIN" help:"URL of the gateway's admin surface." placeholder:"URL"`
-	State     string `default:"${state}" help:"State folder of the gateway, where its admin token is." placeholder:"DIR"`
+	State     string `default:"${state}" help:"State folder of the gateway, where its admin token is; default: ${where}." placeholder:"DIR"`
 	TokenFile string `env:"WARDER_TOKEN_FILE" help:"File that holds the admin token; default: admin.token in the state folder." placeholder:"FILE"`
 }
 
@@ -82,7 +84,7 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 		kong.Exit(func(n int) { code = n }),
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Vars{"state": app.DefaultState()},
+		kong.Vars{"state": app.DefaultState(), "where": cmp.Or(app.DefaultState(), "none, for want of a home")},
 	)
 	if err != nil {
 		panic(err) // the types above are wrong, which every test sees
@@ -95,8 +97,8 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 		return code
 	}
 	if err != nil {
-		fmt.Fprintf(errOut, "warder: %v\n", err)
-		fmt.Fprintf(errOut, "See: warder %s--help\n", commandOf(parser, args[0]))
+		fmt.Fprintf(errOut, "warder: %v%s\n", err, slip(args))
+		fmt.Fprintf(errOut, "See: warder %s--help\n", commandOf(parser, args))
 		return exitUsage
 	}
 	err = ctx.Run(&env{in, out, errOut})
@@ -114,12 +116,25 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	return exitNo
 }
 
-// commandOf returns word with a space behind it if it is a command, for a hint.
-func commandOf(parser *kong.Kong, word string) string {
-	for _, c := range parser.Model.Children {
-		if c.Name == word {
-			return word + " "
+// commandOf returns the words that args begin with and that are a command,
+// each with a blank behind it, for a hint.
+func commandOf(parser *kong.Kong, args []string) string {
+	words, node := "", parser.Model.Node
+	for _, arg := range args {
+		i := slices.IndexFunc(node.Children, func(c *kong.Node) bool { return c.Name == arg && c.Type == kong.CommandNode })
+		if i < 0 {
+			break
 		}
+		words, node = words+arg+" ", node.Children[i]
+	}
+	return words
+}
+
+// slip returns what to do about a command line that names its configuration
+// file without -c; empty for any other.
+func slip(args []string) string {
+	if len(args) > 1 && (args[0] == "check" || args[0] == "run") && !strings.HasPrefix(args[1], "-") {
+		return "; the configuration file follows -c: warder " + args[0] + " -c " + quote(args[1])
 	}
 	return ""
 }
@@ -140,7 +155,7 @@ func (e *env) json(v any) error {
 
 type runCmd struct {
 	Config string `short:"c" required:"" help:"Configuration file." placeholder:"FILE"`
-	State  string `default:"${state}" help:"State folder: admin token, keys." placeholder:"DIR"`
+	State  string `default:"${state}" help:"State folder: admin token, keys; default: ${where}." placeholder:"DIR"`
 }
 
 func (c *runCmd) Run(e *env) error {
@@ -177,6 +192,9 @@ func (c *checkCmd) Run(e *env) error {
 		for _, p := range report.Problems {
 			fmt.Fprintln(e.out, p)
 		}
+		for _, w := range report.Warnings {
+			fmt.Fprintln(e.out, "warning:", w)
+		}
 		if len(report.Problems) == 0 {
 			fmt.Fprintf(e.out, "%s is right: %s, %s, %s, %s\n", c.Config,
 				count(report.Routes, "route"), count(report.Issuers, "issuer"), count(report.Upstreams, "upstream"), count(report.Consumers, "consumer"))
@@ -187,13 +205,24 @@ func (c *checkCmd) Run(e *env) error {
 				fmt.Fprintf(e.out, "not in this file, so to be found in the store: %s %s\n", plural(len(report.Elsewhere), "consumer"), strings.Join(report.Elsewhere, ", "))
 			}
 		} else {
-			fmt.Fprintf(e.out, "%s: %s\n", c.Config, count(len(report.Problems), "problem"))
+			fmt.Fprintf(e.out, "%s: %s%s\n", c.Config, count(len(report.Problems), "problem"), unjudged(report))
 		}
 	}
 	if len(report.Problems) > 0 {
 		return errNo
 	}
 	return nil
+}
+
+// unjudged says what a check did not come to.
+func unjudged(r *app.CheckReport) string {
+	switch {
+	case r.Unread:
+		return "; mend it, then check again: the rest was not judged yet"
+	case r.Unjudged > 0:
+		return "; mend them, then check again: " + count(r.Unjudged, "route") + " could not be judged in full yet"
+	}
+	return ""
 }
 
 // count writes a number of things.

@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 		"warder":  func() { os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 		"get":     get,
 		"answers": answers,
+		"gone":    gone,
 	})
 }
 
@@ -75,6 +76,15 @@ func answers() {
 	req.Header.Set("X-Api-Key", os.Args[2])
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil || strconv.Itoa(resp.StatusCode) != os.Args[1] {
+		os.Exit(1)
+	}
+	resp.Body.Close()
+}
+
+// gone exits with 0 if a gateway says at a URL that it is not ready.
+func gone() {
+	resp, err := http.Get(os.Args[1])
+	if err != nil || resp.StatusCode != http.StatusServiceUnavailable {
 		os.Exit(1)
 	}
 	resp.Body.Close()

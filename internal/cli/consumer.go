@@ -35,7 +35,7 @@ func (c *consumerNewCmd) Run(e *env) error {
 		if err := directory.AddConsumer(ctx, s, c.Name, time.Now()); err != nil {
 			return err
 		}
-		fmt.Fprintf(e.out, "consumer %s added; give it a key: warder key new %s\n", c.Name, c.Name)
+		fmt.Fprintf(e.out, "consumer %s added; give it a key: warder key new %s%s\n", c.Name, c.Name, c.again())
 		return nil
 	})
 }
@@ -65,7 +65,7 @@ func (c *consumerListCmd) Run(e *env) error {
 			return e.json(all)
 		}
 		if len(all) == 0 {
-			fmt.Fprintln(e.out, "the store has no consumers; add one: warder consumer new NAME")
+			fmt.Fprintf(e.out, "the store has no consumers; add one: warder consumer new NAME%s\n", c.again())
 			return nil
 		}
 		rows := [][]string{{"NAME", "CREATED"}}

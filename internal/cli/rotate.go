@@ -20,7 +20,7 @@ type rotateCmd struct {
 }
 
 type rotateKEKCmd struct {
-	State             string `default:"${state}" help:"State folder." placeholder:"DIR"`
+	State             string `default:"${state}" help:"State folder; default: ${where}." placeholder:"DIR"`
 	PassphraseFile    string `help:"File with the passphrase that locks the key file now; default: none does." placeholder:"FILE"`
 	NewPassphraseFile string `help:"File with the passphrase to lock it with; default: as now." placeholder:"FILE"`
 }
@@ -61,7 +61,7 @@ func passphrase(path string) (v secret.Value, err error) {
 
 type rotateAPIKeyCmd struct {
 	Consumer string          `arg:"" help:"Consumer of the store."`
-	Overlap  scalar.Duration `default:"7d" help:"How long the keys it has stay good; 0s: not at all." placeholder:"TIME"`
+	Overlap  scalar.Duration `default:"7d" help:"How long the keys it has stay good; 0s: not at all; default: ${default}." placeholder:"TIME"`
 	Expires  lifetime        `help:"When the new key ends: after a time such as 90d, or with a day; default: never." placeholder:"TIME"`
 	storeFlags
 	outputFlag
@@ -84,8 +84,11 @@ func (c *rotateAPIKeyCmd) Run(e *env) error {
 			return err
 		}
 		more := ""
+		if expires.IsZero() {
+			more = "\nit has no end, whatever those before it had; --expires gives one"
+		}
 		if ending > 0 {
-			more = fmt.Sprintf("\n%s it had: good until %s", count(ending, "key"), day(now.Add(c.Overlap.Std())))
+			more += fmt.Sprintf("\n%s it had: good until %s", count(ending, "key"), day(now.Add(c.Overlap.Std())))
 		}
 		return printStored(e, c.Output, key, made, more)
 	})

@@ -24,14 +24,29 @@ type storeCmd struct {
 // storeFlags say which store.
 type storeFlags struct {
 	Config string `short:"c" help:"Configuration file that names the store; without one it is state.db in the state folder." placeholder:"FILE"`
-	State  string `default:"${state}" help:"State folder of the gateway." placeholder:"DIR"`
+	State  string `default:"${state}" help:"State folder of the gateway; default: ${where}." placeholder:"DIR"`
+}
+
+// again returns the flags that were given, with a blank before each, for the
+// next command of a hint.
+func (c *storeFlags) again() string {
+	s := ""
+	if c.Config != "" {
+		s += " -c " + quote(c.Config)
+	}
+	if c.State != app.DefaultState() {
+		s += " --state " + quote(c.State)
+	}
+	return s
 }
 
 // with opens the store, made if there is none and create says so, and closes it after f.
 func (c *storeFlags) with(create bool, f func(context.Context, *store.Store) error) error {
 	ctx := context.Background()
 	s, err := app.OpenStore(ctx, c.Config, c.State, create)
-	if err != nil {
+	if errors.Is(err, store.ErrNone) {
+		return fmt.Errorf("%w; if one runs, name its state folder with --state, and its configuration with -c", err)
+	} else if err != nil {
 		return err
 	}
 	return errors.Join(f(ctx, s), s.Close())

@@ -151,6 +151,15 @@ func (r placedRoute) effective(d *Document) effective {
 	return e
 }
 
+// Unsound counts the routes that Flatten leaves out.
+func (d *Document) Unsound() int {
+	n := len(d.Routes)
+	for i := range d.APIs {
+		n += len(d.APIs[i].Value.Routes)
+	}
+	return n - len(d.Flatten())
+}
+
 // Flatten returns the document's routes, those of its own first, then API by
 // API. A route that has a problem, or whose API or inherited settings have
 // one, is left out: what would be said of it may follow from that.

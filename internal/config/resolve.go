@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -146,7 +147,34 @@ func (r *reference) set(text string) {
 // once, before the document is compiled.
 func Resolve(doc *Document, s Sources) Problems {
 	d := &decoder{file: doc.root.file}
-	for _, r := range doc.references {
+	d.follow(doc.references, s)
+	doc.references = nil
+	if len(d.problems) == 0 {
+		d.problems = doc.Problems() // what was said is not said again
+		c := checker{doc, d}
+		c.addresses()
+		d.problems = d.problems[len(doc.problems):]
+	}
+	found := d.problems.Sort()
+	doc.problems = append(doc.Problems(), found...).Sort()
+	return found
+}
+
+// ResolveOnly is Resolve of the values at one path and below it, for who needs
+// nothing else of the document. It can neither be resolved any further nor be
+// compiled.
+func ResolveOnly(doc *Document, path string, s Sources) Problems {
+	d := &decoder{file: doc.root.file}
+	d.follow(slices.DeleteFunc(doc.references, func(r reference) bool {
+		return r.path != path && !strings.HasPrefix(r.path, path+".")
+	}), s)
+	doc.references = nil
+	return d.problems.Sort()
+}
+
+// follow sets the values of references.
+func (d *decoder) follow(references []reference, s Sources) {
+	for _, r := range references {
 		var all strings.Builder
 		ok := true
 		for _, p := range r.parts {
@@ -161,16 +189,6 @@ func Resolve(doc *Document, s Sources) Problems {
 			r.set(all.String())
 		}
 	}
-	doc.references = nil
-	if len(d.problems) == 0 {
-		d.problems = doc.Problems() // what was said is not said again
-		c := checker{doc, d}
-		c.addresses()
-		d.problems = d.problems[len(doc.problems):]
-	}
-	found := d.problems.Sort()
-	doc.problems = append(doc.Problems(), found...).Sort()
-	return found
 }
 
 // fetch returns the text of one part, or why there is none. Neither repeats

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -205,9 +206,27 @@ func isName(s string) bool {
 
 // short takes a list as the targets.
 func (u *Upstream) short(d *decoder, n *yaml.Node, path string) bool {
+	switch n.Kind {
+	case yaml.SequenceNode:
+		d.into(n, path, &u.Targets)
+	case yaml.ScalarNode:
+		example := "http://10.0.0.1:8080"
+		// What is no plain URL is not repeated: it may hold a password.
+		if u, err := url.Parse(n.Value); err == nil && u.Host != "" && u.User == nil && u.RawQuery == "" {
+			example = n.Value
+		}
+		d.complainAt(n, path, "a list of targets is meant here", "write ["+cut(example)+"], or { targets: [ … ] }")
+	default:
+		return false
+	}
+	return true
+}
+
+// short refuses a list, which a group of targets would be.
+func (u *UpstreamRef) short(d *decoder, n *yaml.Node, path string) bool {
 	if n.Kind != yaml.SequenceNode {
 		return false
 	}
-	d.into(n, path, &u.Targets)
+	d.complainAt(n, path, "the name of one upstream is meant here, not a list", "write a name of upstreams, which lists the targets")
 	return true
 }

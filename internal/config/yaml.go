@@ -129,8 +129,13 @@ func (d *decoder) complainYAML(err error, src []byte) {
 		}
 	}
 	mend := ""
-	if lines := bytes.Split(src, []byte("\n")); pos.Line <= len(lines) && bytes.Contains(lines[pos.Line-1], []byte("/{")) {
-		mend = `inside { } quote a path that holds { or }: path: "/orders/{id}"`
+	if lines := bytes.Split(src, []byte("\n")); pos.Line <= len(lines) {
+		switch line := lines[pos.Line-1]; {
+		case bytes.ContainsRune(line[:len(line)-len(bytes.TrimLeft(line, " \t"))], '\t'):
+			mend = "indent with blanks, not tabs"
+		case bytes.Contains(line, []byte("/{")):
+			mend = `inside { } quote a path that holds { or }: path: "/orders/{id}"`
+		}
 	}
 	d.complain(pos, "", "this is not YAML: "+text, mend)
 }

@@ -136,7 +136,8 @@ func (c *Control) attempt() (string, error) {
 }
 
 // Compile takes a file as far as a snapshot and starts nothing: what check
-// and a dry run do. The caller holds the snapshot's first loan.
+// and a dry run do. The caller holds the snapshot's first loan. With problems
+// the document is returned all the same, unless nothing could be decoded.
 func Compile(path string, c *snapshot.Compiler) (*snapshot.Snapshot, *config.Document, error) {
 	src, err := read(path)
 	if err != nil {
@@ -155,9 +156,27 @@ func compile(path string, src []byte, c *snapshot.Compiler) (*snapshot.Snapshot,
 	config.Resolve(doc, config.Sources{Env: os.LookupEnv, File: secretFile(c)})
 	s, problems := c.Compile(doc)
 	if len(problems) > 0 {
-		return nil, nil, problems
+		return nil, doc, problems
 	}
 	return s, doc, nil
+}
+
+// ReadOnly reads a file and resolves what stands at one path in it, such as
+// store: a command asks for no secret it does not need. The document has no
+// other secret and is not for compiling.
+func ReadOnly(file, path string, c *snapshot.Compiler) (*config.Document, error) {
+	src, err := read(file)
+	if err != nil {
+		return nil, err
+	}
+	doc, problems := config.Decode(file, src, c.Vocabulary())
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	if problems := config.ResolveOnly(doc, path, config.Sources{Env: os.LookupEnv, File: secretFile(c)}); len(problems) > 0 {
+		return nil, problems
+	}
+	return doc, nil
 }
 
 // secretFile reads the files of secrets, and says what is wrong with how they are

@@ -188,7 +188,7 @@ routes:
 	}
 	c := newCompiler()
 	snap, doc, err := control.Compile(path, c)
-	if snap != nil || doc != nil {
+	if snap != nil || doc == nil {
 		t.Error("something came of it")
 	}
 	var places []string

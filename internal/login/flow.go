@@ -34,7 +34,7 @@ type pending struct {
 	Nonce    string `json:"nonce"`
 	Verifier string `json:"verifier"`
 	Return   string `json:"return"`
-	At       int64  `json:"at"` // ms
+	At       int64  `json:"at"` // Unix nanoseconds
 }
 
 // ServeHTTP answers the routes of the party. The scheme and the host of the URL
@@ -303,7 +303,7 @@ func (p *Party) exchange(r *http.Request, code string, one *pending, now time.Ti
 		return "", "", errors.New("the answer lacks id_token, or access_token of type Bearer")
 	}
 	began := time.Now()
-	s, err := p.idToken(r.Context(), token, one.Nonce, access, time.UnixMilli(one.At), began)
+	s, err := p.idToken(r.Context(), token, one.Nonce, access, time.Unix(0, one.At), began)
 	if err != nil {
 		if code := fault.Of(err); code == fault.IdentityUnavailable || code == fault.KeysStale {
 			err = &outage{err}

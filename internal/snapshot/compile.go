@@ -240,9 +240,11 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 	policies := slices.Clone(f.Policies)
 	slices.SortFunc(policies, func(x, y config.FlatPolicy) int { return cmp.Compare(b.rank(x.Path), b.rank(y.Path)) })
 	var needs asked
+	sound := true
 	for _, p := range policies {
 		part, ok := b.compilePolicy(p, env)
 		if !ok {
+			sound = false
 			continue
 		}
 		needs.add(&part, p)
@@ -256,7 +258,7 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 	}
 	needs.judge(b)
 	if len(f.Proofs) == 0 {
-		if needs.proofs == 0 && len(b.problems) == 0 {
+		if needs.proofs == 0 && sound {
 			b.problems = append(b.problems, f.Node.Complain("auth", "names conditions but no proof", proofMend))
 		}
 		r.Chain = pipeline.NewChain(parts, b.s.legend)
@@ -504,7 +506,12 @@ func (b *build) indexRoutes() {
 	}
 	if b.s.index, problems = route.Build(b.patterns); len(problems) > 0 {
 		for _, p := range problems {
-			b.problems = append(b.problems, b.flat[p.Pattern].Node.Complain(p.Field, p.Text, ""))
+			text := p.Text
+			if rest, ok := strings.CutPrefix(text, "another route"); ok && p.Other >= 0 {
+				other := &b.flat[p.Other]
+				text = fmt.Sprintf("the route %s in line %d%s", other.Name, other.Node.Pos().Line, rest)
+			}
+			b.problems = append(b.problems, b.flat[p.Pattern].Node.Complain(p.Field, text, ""))
 		}
 		return
 	}

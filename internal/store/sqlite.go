@@ -38,7 +38,7 @@ func openSQLite(path string, asIs bool) (*lite, error) {
 		return nil, err
 	}
 	if _, err := os.Lstat(path); asIs && errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no store at %s yet; a gateway makes one when it starts", path)
+		return nil, fmt.Errorf("%w at %s yet; a gateway makes one when it starts", ErrNone, path)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the folder of the database: %w", err)

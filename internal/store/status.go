@@ -12,6 +12,8 @@ import (
 // What the errors of a store are. Each comes wrapped in words.
 var (
 	ErrNotFound = errors.New("there is no such record")
+	// ErrNone is that of Open with AsIs where nobody has made a store.
+	ErrNone     = errors.New("there is no store")
 	ErrExists   = errors.New("there is such a record already")
 	ErrConflict = errors.New("the record was changed meanwhile")
 	// ErrInvalid is a mistake of the caller: out of bounds, or no write at all.

@@ -11,6 +11,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -389,6 +390,9 @@ func (c *call) failure(err error, otherwise *fault.Error) error {
 		return errConnectTime.Because(err)
 	default:
 		return faultOf(err, errUnreachable)
+	}
+	if strings.Contains(err.Error(), "looked like an HTTP/1.1 header") {
+		return errHTTP1
 	}
 	const protocolError = 1 // RFC 9113 section 7; said by us, if not by the peer
 	if errors.As(err, &stream) && stream.Code == protocolError && (stream.Cause == nil || stream.Cause.Error() != "received from peer") {
