@@ -344,7 +344,8 @@ func TestAudience(t *testing.T) {
 	}
 }
 
-// Binding: a token with cnf is always checked.
+// Binding: a token with cnf is always checked. What proofs are judged by is
+// tested where it is done, in package binding; that they are, in binding_test.go.
 func TestABoundTokenIsNotABearerToken(t *testing.T) {
 	t.Parallel()
 	parts := build(t, nil, issuer())
@@ -534,10 +535,10 @@ func TestParts(t *testing.T) {
 	if d := cmp.Diff(exchange.Check{Phase: "authenticate", Name: "jwt corp", Want: "audience orders-api"}, parts.Check); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff(pipeline.Challenge{Scheme: "Bearer", Params: `realm="corp"`, Errors: true}, parts.Challenge); d != "" {
+	if d := cmp.Diff(pipeline.Challenge{Scheme: "Bearer", Params: `realm="corp"`, Errors: true, Proofs: "ES256 EdDSA PS256 RS256"}, parts.Challenge); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff([]string{"authorization"}, parts.Credentials); d != "" || !parts.Forward {
+	if d := cmp.Diff([]string{"authorization", "dpop"}, parts.Credentials); d != "" || !parts.Forward {
 		t.Error(d, parts.Forward)
 	}
 }
