@@ -192,11 +192,22 @@ func (f *proof) about(x *exchange.Exchange, token []byte) string {
 	}
 	scheme, authority := external(x)
 	if !sameTarget(f.htu, scheme, authority, x.Req.Path) {
-		x.Trail.Saw("have", f.htu)
+		x.Trail.Saw("have", shown(f.htu))
 		x.Trail.Saw("want", scheme+"://"+authority+string(x.Req.Path))
 		return "the proof is for another URI (htu)"
 	}
 	return ""
+}
+
+// shown is what an operator may read of a htu: nothing that could be a secret.
+func shown(htu string) string {
+	if end := strings.IndexAny(htu, "?#"); end >= 0 {
+		htu = htu[:end]
+	}
+	if at := strings.LastIndexByte(htu, '@'); at >= 0 {
+		htu = "…" + htu[at:]
+	}
+	return fmt.Sprintf("%.200s", htu)
 }
 
 // timely says why the proof is of another time than now, or until when it has

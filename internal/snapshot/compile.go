@@ -433,7 +433,7 @@ func (b *build) password(consumer string, v secret.Value) *password.Hash {
 // that some route reads as a credential, and the well-known ones. The one that
 // was verified for a request stays.
 func (b *build) credentialsOf(f *config.FlatRoute) (c credentials) {
-	all := append([]string{"authorization", "proxy-authorization", "x-api-key"}, b.spoken...)
+	all := append([]string{"authorization", "dpop", "proxy-authorization", "x-api-key"}, b.spoken...)
 	slices.Sort(all)
 	for _, name := range slices.Compact(all) {
 		if i := slices.IndexFunc(f.Pass, func(p string) bool { return strings.EqualFold(p, name) }); i >= 0 {

@@ -115,9 +115,9 @@ func TestTheTrailSaysWhatIsWrongWithTheScheme(t *testing.T) {
 	bound := sign(t, access(claims{"cnf": claims{"jkt": "x"}}))
 	for field, want := range map[string]string{
 		"Basic dTpw":                "the Authorization field is of another scheme than Bearer",
-		"Bearer " + bound:           "the token is bound (cnf) and no proof of possession can be checked",
-		"DPoP " + bound:             "the token is bound (cnf) and no proof of possession can be checked",
-		"DPoP " + sign(t, access()): "a token that is not bound was presented by scheme DPoP",
+		"Bearer " + bound:           "the token is bound (cnf) to what cannot be checked here",
+		"DPoP " + bound:             "the token is bound (cnf) to what cannot be checked here",
+		"DPoP " + sign(t, access()): "a token that is not bound to a key (cnf.jkt) was presented by scheme DPoP",
 	} {
 		x := request(field)
 		if parts.Authenticate.Authenticate(x, world); operand(x, "because") != want {
