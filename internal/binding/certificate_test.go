@@ -1,6 +1,7 @@
 package binding_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -16,11 +17,11 @@ import (
 	"github.com/warder-gateway/warder/internal/fault"
 )
 
-// trusting verifies everybody.
-type trusting struct{}
+// judgement holds the same of everybody.
+type judgement struct{ state exchange.CertState }
 
-func (trusting) JudgeCert(shown []*x509.Certificate, now time.Time) (exchange.CertVerdict, time.Time) {
-	return exchange.CertVerdict{State: exchange.CertVerified, Chains: [][]*x509.Certificate{shown}}, now.Add(time.Hour)
+func (j *judgement) JudgeCert(_ context.Context, shown []*x509.Certificate, now time.Time) (exchange.CertVerdict, time.Time) {
+	return exchange.CertVerdict{State: j.state, Chains: [][]*x509.Certificate{shown}}, now.Add(time.Hour)
 }
 
 // A token that is bound to a certificate holds with that certificate, verified,
@@ -45,32 +46,32 @@ func TestABoundTokenNeedsItsCertificate(t *testing.T) {
 	jkt := `"jkt":"` + thumbprint(jwkOf(material().ec.Public())) + `"`
 	x5t := func(sum [32]byte) string { return `"x5t#S256":"` + text(sum[:]) + `"` }
 	for _, c := range []struct {
-		name     string
-		cnf      string
-		shows    bool
-		verified bool
-		proof    bool
-		rule     binding.Rule
-		want     fault.Code
+		name    string
+		cnf     string
+		shows   bool
+		verdict exchange.CertState
+		proof   bool
+		rule    binding.Rule
+		want    fault.Code
 	}{
-		{"its own", `{` + x5t(sum) + `}`, true, true, false, binding.AsIssued, fault.None},
-		{"its own, where mtls is asked", `{` + x5t(sum) + `}`, true, true, false, binding.ToCertificate, fault.None},
-		{"another", `{` + x5t(other) + `}`, true, true, false, binding.AsIssued, fault.TokenBindingFailed},
-		{"its own, not verified", `{` + x5t(sum) + `}`, true, false, false, binding.AsIssued, fault.TokenBindingFailed},
-		{"none", `{` + x5t(sum) + `}`, false, true, false, binding.AsIssued, fault.TokenBindingFailed},
-		{"both", `{` + x5t(sum) + `,` + jkt + `}`, true, true, true, binding.AsIssued, fault.None},
-		{"both, without the proof", `{` + x5t(sum) + `,` + jkt + `}`, true, true, false, binding.AsIssued, fault.TokenBindingFailed},
-		{"both, without the certificate", `{` + x5t(sum) + `,` + jkt + `}`, false, true, true, binding.AsIssued, fault.TokenBindingFailed},
-		{"both, with another certificate", `{` + x5t(other) + `,` + jkt + `}`, true, true, true, binding.AsIssued, fault.TokenBindingFailed},
+		{"its own", `{` + x5t(sum) + `}`, true, exchange.CertVerified, false, binding.AsIssued, fault.None},
+		{"its own, where mtls is asked", `{` + x5t(sum) + `}`, true, exchange.CertVerified, false, binding.ToCertificate, fault.None},
+		{"another", `{` + x5t(other) + `}`, true, exchange.CertVerified, false, binding.AsIssued, fault.TokenBindingFailed},
+		{"its own, not verified", `{` + x5t(sum) + `}`, true, exchange.CertUntrusted, false, binding.AsIssued, fault.TokenBindingFailed},
+		{"its own, taken back", `{` + x5t(sum) + `}`, true, exchange.CertRevoked, false, binding.AsIssued, fault.TokenBindingFailed},
+		{"its own, while nobody can say whether it was taken back", `{` + x5t(sum) + `}`, true, exchange.CertUnknown, false, binding.AsIssued, fault.IdentityUnavailable},
+		{"none", `{` + x5t(sum) + `}`, false, exchange.CertVerified, false, binding.AsIssued, fault.TokenBindingFailed},
+		{"both", `{` + x5t(sum) + `,` + jkt + `}`, true, exchange.CertVerified, true, binding.AsIssued, fault.None},
+		{"both, without the proof", `{` + x5t(sum) + `,` + jkt + `}`, true, exchange.CertVerified, false, binding.AsIssued, fault.TokenBindingFailed},
+		{"both, without the certificate", `{` + x5t(sum) + `,` + jkt + `}`, false, exchange.CertVerified, true, binding.AsIssued, fault.TokenBindingFailed},
+		{"both, with another certificate", `{` + x5t(other) + `,` + jkt + `}`, true, exchange.CertVerified, true, binding.AsIssued, fault.TokenBindingFailed},
 	} {
 		x := request(maker{}.make(t))
 		x.Start = time.Now()
 		if c.shows {
 			x.Conn.SetTLS(tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}})
 		}
-		if c.verified {
-			x.CertJudge = trusting{}
-		}
+		x.CertJudge = &judgement{c.verdict}
 		p := presented()
 		p.DPoP = c.proof
 		if code, reason := binding.Parse(exchange.JSON(c.cnf)).Check(x, c.rule, p); code != c.want {
