@@ -28,6 +28,7 @@ var layers = [][]string{
 	{"internal/fault", "internal/secret", "internal/scalar", "internal/telemetry", "internal/password", "internal/dial"},
 	{"internal/exchange"},
 	{"internal/http1", "internal/route", "internal/config", "internal/keys", "internal/store", "internal/counters", "internal/guessing"},
+	{"internal/binding"},
 	{"internal/pipeline", "internal/upstream", "internal/directory", "internal/login", "internal/audit", "internal/events"},
 	{"internal/policy/*"},
 	{"internal/policy"},

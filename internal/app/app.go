@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/warder-gateway/warder/internal/admin"
+	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/control"
 	"github.com/warder-gateway/warder/internal/counters"
@@ -172,7 +173,7 @@ func addresses(all map[string]string) string {
 func NewCompiler(m *telemetry.Metrics, v *keys.Verdicts, c *counters.Memory, log *slog.Logger, state *State) *snapshot.Compiler {
 	sessions := login.NewSessions(log)
 	return &snapshot.Compiler{
-		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: m, Verdicts: v, Counters: c, Log: log, Guard: guessing.NewGuard(),
+		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: m, Verdicts: v, Counters: c, Log: log, Guard: guessing.NewGuard(), Nonces: binding.NewNonces(),
 		ReadFile: secret.ReadFile, ReadLists: readLists, Local: (&locals{keyring: keyring{state: state}, log: log, guesses: guessing.NewGuesses(), sessions: sessions}).of,
 		Sessions: sessions,
 	}

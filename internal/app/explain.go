@@ -83,7 +83,7 @@ func (e *explainer) Judge(q admin.Question) (*events.Explanation, error) {
 	}
 	// Over a plain listener, only a trusted proxy can have spoken TLS for us.
 	secure = secure && (l.TLS != nil || l.Front != nil || !l.Exposed)
-	x := &exchange.Exchange{Start: time.Now(), Client: from, Secure: secure, Conn: &exchange.Conn{Listener: l.Name, Exposed: l.Exposed, Redirect: l.Redirect}}
+	x := &exchange.Exchange{Start: time.Now(), Client: from, Secure: secure, Conn: &exchange.Conn{Listener: l.Name, PublicURL: l.PublicURL, Exposed: l.Exposed, Redirect: l.Redirect}}
 	x.Req = head
 	code := fault.None
 	if f := http1.Accept(&x.Req); f != nil {

@@ -21,6 +21,9 @@ func (c *checker) front(l *Listener, path string) {
 	if !l.RedirectToHTTPS {
 		return
 	}
+	if l.PublicURL != "" {
+		c.complain(under(path, "publicUrl"), "the listener only sends callers elsewhere", "write it at the listener that they are sent to")
+	}
 	at := under(path, "redirectToHttps")
 	if !l.Plain() {
 		c.complain(at, "the listener speaks TLS itself", "redirect on a plain listener, such as { address: \":80\", redirectToHttps: true }")

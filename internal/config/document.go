@@ -76,6 +76,7 @@ type Listener struct {
 	Limits  Guard        `json:"limits"`
 	H2C     bool         `json:"h2c"` // HTTP/2 without TLS too, by prior knowledge
 
+	PublicURL       Origin               `json:"publicUrl"` // empty: as the request or a trusted proxy says
 	RedirectToHTTPS bool                 `json:"redirectToHttps"`
 	ProxyProtocol   *ProxyProtocol       `json:"proxyProtocol"`  // nil: nobody speaks it
 	TrustedProxies  scalar.List[Network] `json:"trustedProxies"` // whose word on the client is taken
@@ -212,7 +213,7 @@ type Issuer struct {
 	Consumer     scalar.List[string] `json:"consumer"` // claims that name the calling application, first present wins
 	Roles        scalar.List[string] `json:"roles"`    // claim paths; empty: none
 	TokenType    string              `json:"tokenType" enum:"access,at+jwt,any"`
-	TokenBinding string              `json:"tokenBinding" enum:"asIssued" later:"dpop,mtls"`
+	TokenBinding string              `json:"tokenBinding" enum:"asIssued,dpop,mtls"`
 
 	Introspection *Introspection `json:"introspection"` // nil: opaque tokens are not asked about
 	Login         *Login         `json:"login"`

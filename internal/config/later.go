@@ -10,9 +10,7 @@ var later = map[reflect.Type][]string{
 		"plans", "shadow", "tests", "alerts", "notify",
 		"secretsDir", "source",
 	},
-	reflect.TypeFor[Listener](): {
-		"publicUrl",
-	},
+	reflect.TypeFor[Listener]():    {},
 	reflect.TypeFor[ListenerTLS](): {"acme"},
 	reflect.TypeFor[Consumer]():    {"plan"},
 	reflect.TypeFor[Upstream]():    {"balance", "healthCheck", "outlier", "retry", "circuitBreaker"},

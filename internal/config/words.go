@@ -230,3 +230,29 @@ func (u *UpstreamRef) short(d *decoder, n *yaml.Node, path string) bool {
 	d.complainAt(n, path, "the name of one upstream is meant here, not a list", "write a name of upstreams, which lists the targets")
 	return true
 }
+
+// Origin is the scheme and authority of a URL: https://api.example.com.
+type Origin string
+
+var errOrigin = errors.New("write http:// or https://, a host and, if it is not the usual one, a port; no path")
+
+// UnmarshalText takes an origin, with or without a slash behind it.
+func (o *Origin) UnmarshalText(text []byte) error {
+	written := strings.TrimSuffix(string(text), "/")
+	u, err := url.Parse(written)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.Scheme+"://"+u.Host != written {
+		return errOrigin
+	}
+	if port := u.Port(); port != "" || strings.HasSuffix(u.Host, ":") {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return errOrigin
+		}
+	}
+	for i := range len(u.Host) {
+		if c := u.Host[i]; c <= ' ' || c >= 0x7f || c == '%' || c == ',' || c == '"' {
+			return errOrigin
+		}
+	}
+	*o = Origin(written)
+	return nil
+}

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"net/netip"
 	"slices"
 	"strings"
@@ -215,22 +214,4 @@ func (x *Exchange) verdict(s *Shown) CertVerdict {
 		}
 	}
 	return s.Verdict(x.Context(), x.CertJudge, x.Start)
-}
-
-// CertThumbprint reads a confirmation (cnf, RFC 7800) that binds a token to a
-// certificate and to nothing else: {"x5t#S256": …} (RFC 8705 section 3.1).
-func CertThumbprint(cnf string) (sum [sha256.Size]byte, ok bool) {
-	claims, err := ParseClaims([]byte(cnf))
-	if err != nil || len(claims) != 1 {
-		return sum, false
-	}
-	text, ok := claims.String("x5t#S256")
-	if !ok {
-		return sum, false
-	}
-	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(b) != len(sum) {
-		return sum, false
-	}
-	return [sha256.Size]byte(b), true
 }

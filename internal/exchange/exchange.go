@@ -143,15 +143,16 @@ type Switched struct {
 // Conn says what is known of the connection an exchange came on. Immutable,
 // but for what it remembers.
 type Conn struct {
-	Listener string         // name of the listener
-	Peer     netip.AddrPort // as the PROXY protocol says, where it is spoken
-	Local    netip.AddrPort
-	TLS      *tls.ConnectionState // nil on a plain connection; without the client's certificate: see SetTLS
-	Proto    string               // "HTTP/1.1", "HTTP/2.0"
-	Exposed  bool                 // plain, on an address that other machines can reach
-	Redirect bool                 // the listener only sends to HTTPS
-	Front    *Front               // the peer is one of these proxies; nil: it speaks for nobody but itself
-	AsksCert bool                 // the listener asks clients for a certificate
+	Listener  string         // name of the listener
+	Peer      netip.AddrPort // as the PROXY protocol says, where it is spoken
+	Local     netip.AddrPort
+	TLS       *tls.ConnectionState // nil on a plain connection; without the client's certificate: see SetTLS
+	Proto     string               // "HTTP/1.1", "HTTP/2.0"
+	PublicURL string               // scheme and authority by which clients know the listener; "": as they or a proxy say
+	Exposed   bool                 // plain, on an address that other machines can reach
+	Redirect  bool                 // the listener only sends to HTTPS
+	Front     *Front               // the peer is one of these proxies; nil: it speaks for nobody but itself
+	AsksCert  bool                 // the listener asks clients for a certificate
 
 	// CertHeader is how the peer, a proxy, forwards what its clients showed;
 	// nil: it speaks for itself.

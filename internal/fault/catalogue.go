@@ -23,6 +23,9 @@ const (
 	TokenAudienceWrong
 	TokenTypeWrong
 	TokenBindingFailed
+	DPoPProofInvalid
+	DPoPReplayed
+	DPoPNonceRequired
 	KeyInvalid
 	KeyUnknown
 	KeyExpired
@@ -102,7 +105,10 @@ var catalogue = [...]entry{
 	TokenExpired:              {name: "token_expired", status: 401, detail: "The access token has expired.", mend: "get a new token; if it was fresh, compare the clocks of issuer and gateway"},
 	TokenAudienceWrong:        {name: "token_audience_wrong", status: 401, detail: "The access token is meant for another audience.", mend: "ask the issuer for a token with audience {want}, or add the audience to the issuer's configuration"},
 	TokenTypeWrong:            {name: "token_type_wrong", status: 401, detail: "The token is not an access token.", mend: "send the access token, not the ID or refresh token"},
-	TokenBindingFailed:        {name: "token_binding_failed", status: 401, detail: "The access token is bound to a key or certificate that was not shown.", mend: "the token is sender-constrained: its certificate has to be shown on the connection (introspected tokens only); DPoP is not in this build"},
+	TokenBindingFailed:        {name: "token_binding_failed", status: 401, detail: "The access token is bound to a key or certificate that was not shown.", mend: "the token is sender-constrained, or tokenBinding asks that it be: send it by scheme DPoP with a proof (cnf.jkt), or over a connection that shows its certificate (cnf.x5t#S256)"},
+	DPoPProofInvalid:          {name: "dpop_proof_invalid", status: 401, detail: "The DPoP proof is not valid for this request.", mend: "make a proof for each request, for this method, URI and token; if the URI is right, see publicUrl and trustedProxies"},
+	DPoPReplayed:              {name: "dpop_replayed", public: DPoPProofInvalid, status: 401, mend: "each proof may be sent once: retries need one of their own; if the client says it sent it once, somebody else has it"},
+	DPoPNonceRequired:         {name: "dpop_nonce_required", status: 401, detail: "The DPoP proof needs the nonce of the DPoP-Nonce field.", mend: "the client's clock is more than a minute off, or its nonce is too old: it has to repeat the request with the nonce of DPoP-Nonce"},
 	KeyInvalid:                {name: "key_invalid", status: 401, detail: "The API key is not valid.", mend: "use a key of a consumer, in the configuration or in the store"},
 	KeyUnknown:                {name: "key_unknown", public: KeyInvalid, status: 401, mend: "no consumer has this key; `warder key list` shows those of the store by their ids, and `warder key hash` prints the hash to look for in the configuration"},
 	KeyExpired:                {name: "key_expired", public: KeyInvalid, status: 401, mend: "make a new key with `warder rotate api-key {consumer}`, or with `warder key new` for the configuration"},

@@ -27,6 +27,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/events"
@@ -93,7 +94,7 @@ func newHouse(t testing.TB, locals http.Handler, policies ...pipeline.Kind) *hou
 	}
 	h.compiler = &snapshot.Compiler{
 		Catalog: catalog, Pool: snapshot.NewPool(), Metrics: metrics, Verdicts: keys.NewVerdicts(), Counters: counters.NewMemory(1 << 16),
-		Log: slog.New(slog.DiscardHandler), ReadFile: secret.ReadFile,
+		Nonces: binding.NewNonces(), Log: slog.New(slog.DiscardHandler), ReadFile: secret.ReadFile,
 		Local: func(*config.Document) (l snapshot.Local, err error) {
 			if locals != nil {
 				l.Routes = []snapshot.LocalRoute{{Name: "ours", Host: "local", Path: "/ours", Methods: []string{"GET", "HEAD", "POST"}, Handler: locals, MaxBody: 1000}}

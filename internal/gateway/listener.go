@@ -116,7 +116,7 @@ func (l *listener) serve(tcp *net.TCPConn) {
 	}
 	spec := l.spec.Load()
 	info := &exchange.Conn{
-		Listener: spec.Name, Proto: "HTTP/1.1", Exposed: spec.Exposed, Redirect: spec.Redirect, AsksCert: spec.AsksCert,
+		Listener: spec.Name, Proto: "HTTP/1.1", Exposed: spec.Exposed, Redirect: spec.Redirect, AsksCert: spec.AsksCert, PublicURL: spec.PublicURL,
 		Peer:  tcp.RemoteAddr().(*net.TCPAddr).AddrPort(),
 		Local: tcp.LocalAddr().(*net.TCPAddr).AddrPort(),
 	}

@@ -36,9 +36,9 @@ func (g *Gateway) Serve(x *exchange.Exchange, sink exchange.Sink) {
 		g.record(x, legend, metrics, code, lent.streamed)
 	}()
 	w := g.worlds.Get().(*pipeline.World)
-	w.Now, w.Counters = x.Start, snap.Counters
+	w.Now, w.Counters, w.Replays = x.Start, snap.Counters, snap.Counters
 	route, verdict := snap.Decide(x, w)
-	w.Counters = nil // the snapshot may end before the next one to use w
+	w.Counters, w.Replays = nil, nil // the snapshot may end before the next one to use w
 	g.worlds.Put(w)
 	if route != nil {
 		metrics = route.Metrics

@@ -20,9 +20,8 @@ type Chain struct {
 	screen       []part[Limiter]
 	limit        []part[Limiter]
 
-	// Challenges by what went wrong: nothing was presented, the credential was
-	// bad, there was more than one, a scope is missing.
-	bare, bad, ambiguous, scope []string
+	bare, scope []string // challenges when nothing was presented, when a scope is missing
+	challenged
 }
 
 type part[T any] struct {
@@ -92,33 +91,85 @@ func (p *Parts) missing() fault.Code {
 // forwards returns the field whose credential goes on once p has proved it;
 // HeaderOther: none.
 func (p *Parts) forwards() exchange.HeaderID {
-	if p.Forward && len(p.Credentials) == 1 {
+	if p.Forward && len(p.Credentials) > 0 {
 		return exchange.IdentifyString(p.Credentials[0])
 	}
 	return exchange.HeaderOther
 }
 
 func (c *Chain) challenge(ch *Challenge) {
-	c.bare = appendText(c.bare, ch.bare())
-	c.bad = appendText(c.bad, ch.with("invalid_token"))
-	c.ambiguous = appendText(c.ambiguous, ch.with("invalid_request"))
+	c.bare = ch.to(c.bare, "")
+	c.challenged.add(ch, true)
 }
 
-// bare returns the challenge of a request that presented nothing; "": none.
+// challenged are challenges by what is wrong with a credential that was
+// presented.
+type challenged struct {
+	bad, ambiguous []string
+	proof, nonce   []string // a proof of possession is bad, or has no nonce of ours
+}
+
+// add adds those of a method: the one that refuses, or another that the route
+// accepts.
+func (c *challenged) add(ch *Challenge, refuses bool) {
+	for _, f := range [...]struct {
+		list    *[]string
+		problem string
+	}{{&c.bad, "invalid_token"}, {&c.ambiguous, "invalid_request"}, {&c.proof, badProof}, {&c.nonce, noNonce}} {
+		if !refuses {
+			f.problem = ""
+		}
+		*f.list = ch.to(*f.list, f.problem)
+	}
+}
+
+// of returns those that go with a refusal; none for most codes.
+func (c *challenged) of(code fault.Code) []string {
+	switch {
+	case code == fault.CredentialAmbiguous:
+		return c.ambiguous
+	case code == fault.DPoPProofInvalid || code == fault.DPoPReplayed:
+		return c.proof
+	case code == fault.DPoPNonceRequired:
+		return c.nonce
+	case code.Status() == 401:
+		return c.bad
+	}
+	return nil
+}
+
+// Errors that only scheme DPoP has (RFC 9449 sections 7.1 and 9).
+const (
+	badProof = "invalid_dpop_proof"
+	noNonce  = "use_dpop_nonce"
+)
+
+// to adds the challenge to list, with an error if there is one and the scheme
+// has such errors.
+func (ch *Challenge) to(list []string, problem string) []string {
+	if ch.Scheme != "" {
+		text := ch.bare()
+		if ch.Errors && problem != "" && problem != badProof && problem != noNonce {
+			if ch.Params != "" {
+				text += ","
+			}
+			text += ` error="` + problem + `"`
+		}
+		list = append(list, text)
+	}
+	if ch.Proofs != "" {
+		text := "DPoP "
+		if problem != "" {
+			text += `error="` + problem + `", `
+		}
+		list = append(list, text+`algs="`+ch.Proofs+`"`)
+	}
+	return list
+}
+
+// bare returns the challenge of Scheme without an error.
 func (ch *Challenge) bare() string {
 	return strings.TrimSuffix(ch.Scheme+" "+ch.Params, " ")
-}
-
-// with returns the challenge with an error, if the scheme has errors.
-func (ch *Challenge) with(problem string) string {
-	text := ch.bare()
-	if ch.Scheme == "" || !ch.Errors {
-		return text
-	}
-	if ch.Params != "" {
-		text += ","
-	}
-	return text + ` error="` + problem + `"`
 }
 
 // scopeChallenge says which scopes to ask for, all of conditions together.
@@ -129,11 +180,15 @@ func scopeChallenge(ch *Challenge, conditions []Parts) []string {
 			scopes = append(scopes, s)
 		}
 	}
-	if len(scopes) == 0 || ch.Scheme == "" {
+	only := *ch // of those that one method has, the first
+	if ch.Scheme == "" && ch.Proofs != "" {
+		only = Challenge{Scheme: "DPoP", Params: `algs="` + ch.Proofs + `"`}
+	}
+	if len(scopes) == 0 || only.Scheme == "" {
 		return nil
 	}
-	text := ch.bare()
-	if ch.Params != "" {
+	text := only.bare()
+	if only.Params != "" {
 		text += ","
 	}
 	return []string{text + ` error="insufficient_scope", scope="` + strings.Join(scopes, " ") + `"`}
@@ -143,16 +198,12 @@ func scopeChallenge(ch *Challenge, conditions []Parts) []string {
 // as a view; none for most codes.
 func (c *Chain) challenges(code fault.Code) []string {
 	switch {
-	case code == fault.CredentialAmbiguous:
-		return c.ambiguous
 	case code == fault.ScopeMissing:
 		return c.scope
-	case code.Status() != 401:
-		return nil
-	case code == c.missing:
+	case code == c.missing && code.Status() == 401:
 		return c.bare
 	}
-	return c.bad
+	return c.challenged.of(code)
 }
 
 // Run asks the policies in order and returns the first verdict that is not a

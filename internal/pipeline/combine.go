@@ -79,8 +79,7 @@ type proof struct {
 	missing fault.Code // when there is no credential of its kind
 	forward exchange.HeaderID
 
-	// Challenges when this proof refuses.
-	bad, ambiguous []string
+	challenged // when this proof refuses
 }
 
 // branch is one way to hold. Its steps on the trail are one.
@@ -105,7 +104,7 @@ func (c *Combination) compile(legend *exchange.Legend) *combination {
 	for i := range c.Branches {
 		if p := c.Branches[i].Proof; !slices.Contains(order, p) {
 			order = append(order, p)
-			k.bare = appendText(k.bare, c.Proofs[p].Challenge.bare())
+			k.bare = c.Proofs[p].Challenge.to(k.bare, "")
 		}
 	}
 	for i := range c.Proofs {
@@ -120,12 +119,7 @@ func (c *Combination) compile(legend *exchange.Legend) *combination {
 			one.fields |= 1 << at
 		}
 		for _, j := range order {
-			other := &c.Proofs[j].Challenge
-			bad, ambiguous := other.bare(), other.bare()
-			if i == j {
-				bad, ambiguous = other.with("invalid_token"), other.with("invalid_request")
-			}
-			one.bad, one.ambiguous = appendText(one.bad, bad), appendText(one.ambiguous, ambiguous)
+			one.challenged.add(&c.Proofs[j].Challenge, i == j)
 		}
 		k.proofs = append(k.proofs, one)
 	}
@@ -153,13 +147,6 @@ func (c *Combination) compile(legend *exchange.Legend) *combination {
 	}
 	k.verdict = add(exchange.Check{Phase: "authenticate", Name: c.Title(), Want: strings.Join(labels, word)})
 	return k
-}
-
-func appendText(list []string, text string) []string {
-	if text == "" {
-		return list
-	}
-	return append(list, text)
 }
 
 // attempt is one request being judged by a combination.
@@ -208,7 +195,7 @@ func (k *combination) prove(a *attempt, x *exchange.Exchange, w *World) Verdict 
 				v = Refuse(fault.InternalError)
 			}
 			x.Trail.End(v.outcome, v.code)
-			p.challenge(x, v.code)
+			x.Challenges = p.challenged.of(v.code)
 			return v
 		}
 		x.Trail.End(v.outcome, fault.None)
@@ -217,21 +204,11 @@ func (k *combination) prove(a *attempt, x *exchange.Exchange, w *World) Verdict 
 		p := &k.proofs[i]
 		if code := strange[i].code; code != unsaid && p.fields&a.fields == 0 {
 			x.Trail.Conclude(strange[i].step, code)
-			p.challenge(x, code)
+			x.Challenges = p.challenged.of(code)
 			return Refuse(code)
 		}
 	}
 	return Pass
-}
-
-// challenge sets what goes with a refusal of a credential that p judged.
-func (p *proof) challenge(x *exchange.Exchange, code fault.Code) {
-	switch {
-	case code == fault.CredentialAmbiguous:
-		x.Challenges = p.ambiguous
-	case code.Status() == 401:
-		x.Challenges = p.bad
-	}
 }
 
 // oneHolds asks the branches in order; the first that holds wins. If none

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/guessing"
@@ -25,6 +26,7 @@ type Env struct {
 	Login     func(issuer string) (Sessions, error)
 	Guard     *guessing.Guard // what keeps guesses slow, outliving snapshots; nil: nothing does
 	Spared    guessing.Spared // networks that nothing automatic is held against
+	Nonces    *binding.Nonces // for proofs of possession, outliving snapshots; nil: none are given out
 	Public    bool            // the route has auth: none
 	AsksCerts bool            // clients may show a certificate on some listener
 }
@@ -78,6 +80,7 @@ type Issuer struct {
 	Subject    []string       // claims that together say who somebody is; empty: sub
 	Roles      []string       // claim paths of roles or groups
 	TokenType  string         // access, at+jwt, any
+	Binding    binding.Rule   // what its tokens have to be bound to
 	Keys       keys.Set       // comparable: a pointer
 	Verdicts   *keys.Verdicts // what was verified before, outliving snapshots; nil: nothing is remembered
 

@@ -10,6 +10,7 @@ package pipeline
 import (
 	"time"
 
+	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
@@ -60,7 +61,8 @@ func (v Verdict) Passed() bool { return v.outcome == exchange.Passed }
 type World struct {
 	Now      time.Time
 	Counters Taker
-	Remote   bool // false: only what is in memory may be used (explain)
+	Replays  binding.Replays // what must occur once; nil: nobody remembers it
+	Remote   bool            // false: only what is in memory may be used (explain)
 
 	charges Charges
 }
@@ -108,7 +110,8 @@ type Parts struct {
 	Missing fault.Code
 	// Credentials are the request fields (lower case) this policy reads as
 	// credentials: never logged, and removed towards the upstream unless
-	// Forward is set and the credential was verified for this request.
+	// Forward is set and the credential was verified for this request: then the
+	// first may go on.
 	Credentials []string
 	Forward     bool
 	// Consumers are those that the policy names, whether they are known or not.
@@ -122,6 +125,9 @@ type Challenge struct {
 	Scheme string // "Bearer"; empty: none
 	Params string // `realm="corp"`, constants and configuration only
 	Errors bool   // the scheme defines error="…" (RFC 6750)
+	// Proofs are the algorithms of DPoP proofs (RFC 9449 section 7.1), where
+	// the credential may come by scheme DPoP, beside Scheme; "": it may not.
+	Proofs string
 }
 
 // Authenticator proves who the caller is.

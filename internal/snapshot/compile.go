@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/directory"
@@ -46,7 +47,10 @@ type Compiler struct {
 	// Guard slows down those who guess, from one snapshot to the next. nil:
 	// nothing that can be guessed may be configured.
 	Guard *guessing.Guard
-	Log   *slog.Logger
+	// Nonces are those that proofs of possession may hold, from one snapshot
+	// to the next. nil: none are given out.
+	Nonces *binding.Nonces
+	Log    *slog.Logger
 	// ReadFile reads certificates and keys: all that is read from outside the
 	// document.
 	ReadFile func(path string) ([]byte, error)
@@ -233,7 +237,7 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 		r.pass = append(r.pass, fold(name))
 	}
 	env := pipeline.Env{
-		Route: f.Name, Public: f.Public, Directory: b.directory, Guard: b.Guard, Spared: b.spared,
+		Route: f.Name, Public: f.Public, Directory: b.directory, Guard: b.Guard, Spared: b.spared, Nonces: b.Nonces,
 		Issuer: b.issuer, Limit: b.limit, Login: b.loginOn(f.Host), AsksCerts: len(b.s.judges) > 0,
 	}
 	var parts []pipeline.Parts
@@ -448,7 +452,7 @@ func (b *build) keyLimits(k *config.APIKey, path string) *exchange.KeyLimits {
 // that some route reads as a credential, and the well-known ones. The one that
 // was verified for a request stays.
 func (b *build) credentialsOf(f *config.FlatRoute) (c credentials) {
-	all := append([]string{"authorization", "proxy-authorization", "x-api-key"}, b.spoken...)
+	all := append([]string{"authorization", "dpop", "proxy-authorization", "x-api-key"}, b.spoken...)
 	slices.Sort(all)
 	for _, name := range slices.Compact(all) {
 		if i := slices.IndexFunc(f.Pass, func(p string) bool { return strings.EqualFold(p, name) }); i >= 0 {

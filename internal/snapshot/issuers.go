@@ -4,10 +4,14 @@ import (
 	"crypto/x509"
 	"fmt"
 
+	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/pipeline"
 )
+
+// bindings are the words for what tokens have to be bound to.
+var bindings = map[string]binding.Rule{"asIssued": binding.AsIssued, "dpop": binding.ToKey, "mtls": binding.ToCertificate}
 
 // compileIssuer makes an issuer. Its key set outlives the snapshot while all
 // that it is made from stays the same.
@@ -15,7 +19,7 @@ func (b *build) compileIssuer(name string, i *config.Issuer) {
 	path := entry("issuers", name)
 	out := &pipeline.Issuer{
 		Name: name, URL: i.Issuer, Audience: i.Audience, ClientIDs: i.ClientIDs, Algorithms: i.Algorithms,
-		ClockSkew: i.ClockSkew.Std(), Consumer: i.Consumer, Subject: i.Subject(), Roles: i.Roles, TokenType: i.TokenType, Verdicts: b.Verdicts,
+		ClockSkew: i.ClockSkew.Std(), Consumer: i.Consumer, Subject: i.Subject(), Roles: i.Roles, TokenType: i.TokenType, Binding: bindings[i.TokenBinding], Verdicts: b.Verdicts,
 	}
 	for _, t := range i.Accepted() {
 		out.Tenants = append(out.Tenants, pipeline.Tenant(t))

@@ -39,7 +39,7 @@ func (b *build) compileListeners() {
 			share = max(leastShare, connections/2)
 		}
 		spec := &Listener{
-			Name: l.Name, Address: address, Connections: connections, PerAddress: share, Exposed: l.Plain() && !l.Address.Loopback(), H2C: l.H2C,
+			Name: l.Name, Address: address, Connections: connections, PerAddress: share, Exposed: l.Plain() && !l.Address.Loopback(), H2C: l.H2C, PublicURL: string(l.PublicURL),
 			Limits: http1.Limits{
 				HeaderSize: int(l.Limits.HeaderSize), Headers: l.Limits.Headers,
 				HeaderTimeout: l.Limits.HeaderTimeout.Std(), IdleTimeout: l.Limits.IdleTimeout.Std(),
@@ -74,7 +74,7 @@ func (b *build) behind(spec *Listener, l *config.Listener) {
 // what they prove. Certificates of ours are no part of it: a connection that
 // was made with the one before is as good.
 func securityOf(l *Listener) string {
-	parts := []string{"listener", fmt.Sprint(l.Redirect, l.Introducers, l.H2C)}
+	parts := []string{"listener", fmt.Sprint(l.Redirect, l.Introducers, l.H2C, l.PublicURL)}
 	if l.Front != nil {
 		parts = append(parts, "front", fmt.Sprint(*l.Front))
 	}

@@ -58,6 +58,7 @@ type Listener struct {
 	Address     string
 	TLS         *tls.Config // nil: plain. Connections go by Handshake
 	AsksCert    bool        // clients may show a certificate
+	PublicURL   string      // as of exchange.Conn
 	H2C         bool        // plain, and speaks HTTP/2 too, by prior knowledge
 	Exposed     bool        // plain, and other machines can reach it
 	Redirect    bool        // sends every request to HTTPS, and serves nothing else

@@ -116,6 +116,7 @@ var keyWords = map[string]words{
 	"CertHeader.form": {"`client-cert`: `Client-Cert` and `Client-Cert-Chain` (RFC 9440). `xfcc`: Envoy's `X-Forwarded-Client-Cert`, one element, with `Cert`.", ""},
 	"CertHeader.from": {"Addresses of these proxies; no range wider than /24, or /64.", ""},
 
+	"Listener.publicUrl": {"Scheme and authority by which clients know this listener, such as `https://api.example.com`: what DPoP proofs have to be made for.", "as the request says, or a trusted proxy"},
 	"Listener.forwarded": {"Where those proxies write it: `X-Forwarded-For`, `-Proto` and `-Host`, or `Forwarded` (RFC 7239). The other is removed unread.", ""},
 
 	"ProxyProtocol.from": {"From these, every connection begins with a PROXY header, version 1 or 2, for TCP, within 5 seconds; without one it is closed.", ""},
@@ -169,7 +170,7 @@ var keyWords = map[string]words{
 	"Issuer.consumer":      {"Claims that name the calling application; the first that is present counts.", ""},
 	"Issuer.roles":         {"Paths of the claims that hold roles or groups, for `roles` and `allRoles` of routes, and for the log: one, or a list.", "none, or as the preset says"},
 	"Issuer.tokenType":     {"`access`: told from ID and other tokens by all rules. `at+jwt`: by the header alone (RFC 9068). `any`: not told at all.", ""},
-	"Issuer.tokenBinding":  {"A token that is bound to a key or certificate (`cnf`) is refused unless its proof was checked. In this build that can be done for introspected tokens that are bound to a client certificate.", ""},
+	"Issuer.tokenBinding":  {"What its tokens have to be bound to. `asIssued`: a token that is bound (`cnf`) is let in with a proof of its key (DPoP, `jkt`), over a connection that shows its certificate (`x5t#S256`), or both, as it says; one that is bound to anything else is refused. `dpop` and `mtls` also refuse tokens that are not bound so.", ""},
 	"Issuer.introspection": {"How the issuer is asked about opaque tokens, for routes with `introspect`.", "it is not asked"},
 
 	"Issuer.login": {"How browsers log in at the issuer, for routes with `login`.", "they do not"},

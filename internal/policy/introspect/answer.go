@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/keys"
@@ -22,25 +23,15 @@ type known struct {
 	because string     // of the refusal, for the operator
 	have    string     // of the refusal, where something else was wanted
 
-	exp, nbf   int64    // Unix seconds; nbf 0: there is none
-	aud        []string // nil: there is none
-	audOK      bool     // aud is absent, or as it must be
-	clientID   string   // member client_id
-	marked     bool     // something beside its audience says that it is an access token
-	binding    binding
-	thumbprint [32]byte // of the certificate that it is bound to
-	consumer   string   // as printed, while no named consumer claims its client
-	identity   atomic.Pointer[exchange.Identity]
+	exp, nbf int64                 // Unix seconds; nbf 0: there is none
+	aud      []string              // nil: there is none
+	audOK    bool                  // aud is absent, or as it must be
+	clientID string                // member client_id
+	marked   bool                  // something beside its audience says that it is an access token
+	cnf      *binding.Confirmation // nil: the token is not bound
+	consumer string                // as printed, while no named consumer claims its client
+	identity atomic.Pointer[exchange.Identity]
 }
-
-// binding is what a token is bound to.
-type binding uint8
-
-const (
-	unprovable binding = iota // to something that cannot be shown here
-	unbound
-	toCertificate // RFC 8705 section 3.2
-)
 
 // maxTime is the largest integer that JSON carries everywhere (RFC 8259
 // section 6).
@@ -192,13 +183,12 @@ func (k *known) bind(c exchange.Claims, tokenType string) {
 	raw, there := c.Get("cnf")
 	switch {
 	case !there && tokenType == "dpop":
-		return // bound to a key of which nothing is said
-	case !there:
-		k.binding = unbound
-		return
-	}
-	if sum, ok := exchange.CertThumbprint(string(raw)); ok && tokenType != "dpop" {
-		k.thumbprint, k.binding = sum, toCertificate
+		k.cnf = &binding.Confirmation{} // to a key of which nothing is said
+	case there:
+		k.cnf = binding.Parse(raw)
+		if tokenType == "dpop" && !k.cnf.ToKey() {
+			k.cnf = &binding.Confirmation{}
+		}
 	}
 }
 

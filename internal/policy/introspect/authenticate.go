@@ -1,10 +1,10 @@
 package introspect
 
 import (
-	"crypto/sha256"
 	"slices"
 	"time"
 
+	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
@@ -45,7 +45,7 @@ func (p *policy) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchang
 	}
 	id := p.verdictID(token)
 	if k, _ := p.Introspector.Known(&id, w.Now).(*known); k != nil {
-		return p.admit(x, w, k, how)
+		return p.admit(x, w, k, token, how)
 	}
 	return p.ask(x, w, id, token, how)
 }
@@ -62,7 +62,7 @@ func (p *policy) ask(x *exchange.Exchange, w *pipeline.World, id keys.VerdictID,
 	})
 	k, _ := value.(*known)
 	if err == nil && k != nil {
-		return p.admit(x, w, k, how)
+		return p.admit(x, w, k, token, how)
 	}
 	x.Trail.Saw("issuer", p.Name)
 	if fault.Of(err) == fault.RateLimited {
@@ -101,7 +101,7 @@ func (p *policy) charge(x *exchange.Exchange, w *pipeline.World) error {
 
 // admit judges what depends on the moment and on how the token was presented,
 // and returns the identity the token proves.
-func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, k *known, how scheme) (*exchange.Identity, pipeline.Verdict) {
+func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, k *known, token []byte, how scheme) (*exchange.Identity, pipeline.Verdict) {
 	now := w.Now.Unix()
 	id := k.identity.Load()
 	switch {
@@ -121,8 +121,9 @@ func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, k *known, how sc
 		x.Trail.Saw("issuer", p.Name)
 		return nil, pipeline.Refuse(fault.TokenAudienceWrong)
 	}
-	if reason := k.unproved(x, how); reason != "" {
-		return nil, p.refuse(x, fault.TokenBindingFailed, reason)
+	come := binding.Presented{Token: token, DPoP: how == dpop, Now: w.Now, Nonces: p.nonces, Replays: w.Replays, Look: !w.Remote}
+	if code, reason := k.cnf.Check(x, p.Binding, &come); code != fault.None {
+		return nil, p.refuse(x, code, reason)
 	}
 	id = p.name(k, id)
 	x.Trail.Saw("proof", id.Proof)
@@ -178,28 +179,6 @@ func (k *known) audienceText() string {
 		have += ", and nothing that marks an access token (token_type)"
 	}
 	return have
-}
-
-// unproved says why whoever sent the token is not the one it was given to;
-// empty if he is.
-func (k *known) unproved(x *exchange.Exchange, how scheme) string {
-	switch {
-	case k.binding == unprovable:
-		return "the token is bound (cnf, token_type) to what cannot be checked here"
-	case how != bearer:
-		return "a token that is not bound to a DPoP key was presented by scheme DPoP"
-	case k.binding == unbound:
-		return ""
-	}
-	cert := x.ClientCert()
-	leaf := cert.Leaf()
-	switch {
-	case leaf == nil:
-		return "the token is bound to a certificate (cnf.x5t#S256), and the connection showed none that holds"
-	case sha256.Sum256(leaf.Raw) != k.thumbprint:
-		return "the token is bound to another certificate (cnf.x5t#S256) than the connection showed"
-	}
-	return ""
 }
 
 // name gives id the named consumer that claims its client now. Consumers

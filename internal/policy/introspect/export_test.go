@@ -14,5 +14,5 @@ func Judge(iss *pipeline.Issuer, active bool, answer exchange.Claims, x *exchang
 	if err != nil {
 		panic(err)
 	}
-	return p.admit(x, w, p.conclude([32]byte{}, active, answer).Value.(*known), bearer)
+	return p.admit(x, w, p.conclude([32]byte{}, active, answer).Value.(*known), []byte("token"), bearer)
 }

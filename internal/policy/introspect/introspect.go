@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/keys"
@@ -57,12 +58,16 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 	if err != nil {
 		return pipeline.Parts{}, pipeline.Complain("", "issuer %s: %v", cfg, err)
 	}
-	p.directory = env.Directory
+	p.directory, p.nonces = env.Directory, env.Nonces
+	challenge := pipeline.Challenge{Proofs: binding.Algorithms}
+	if p.Binding != binding.ToKey {
+		challenge.Scheme, challenge.Params, challenge.Errors = "Bearer", "realm="+quote(p.Name), true
+	}
 	return pipeline.Parts{
 		Authenticate: p,
 		Check:        exchange.Check{Phase: "authenticate", Name: "introspect " + p.Name, Want: "audience " + p.want},
-		Challenge:    pipeline.Challenge{Scheme: "Bearer", Params: "realm=" + quote(p.Name), Errors: true},
-		Credentials:  []string{"authorization"},
+		Challenge:    challenge,
+		Credentials:  []string{"authorization", "dpop"},
 		Forward:      true,
 		Scoped:       true,
 		Roleless:     len(p.Roles) == 0,
@@ -73,6 +78,7 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 type policy struct {
 	pipeline.Issuer
 	directory pipeline.Directory
+	nonces    *binding.Nonces
 	rules     [16]byte // digest of all of Issuer that a conclusion follows from
 	skew      int64    // seconds
 	want      string   // the audiences or client ids that are accepted

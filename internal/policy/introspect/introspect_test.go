@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/pipeline"
@@ -312,5 +313,40 @@ func TestWhatDoesNotCompile(t *testing.T) {
 	}
 	if _, err := introspect.New("x", pipeline.Env{Issuer: func(string) (*pipeline.Issuer, error) { return nil, errors.New("there is none") }}); err == nil {
 		t.Error("an unknown issuer: accepted")
+	}
+}
+
+// What the issuer says of a token's binding is checked as that of a JWT. That a
+// proof of the key is accepted is tested with a real issuer.
+func TestAnIntrospectedTokenBoundToAKeyNeedsAProof(t *testing.T) {
+	t.Parallel()
+	i := newIssuer(t, false)
+	jkt := members{"cnf": members{"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}}
+	i.says("bound", answer(t, jkt))
+	i.says("typed", answer(t, jkt, members{"token_type": "DPoP"}))
+	i.says("unbound", answer(t))
+	i.says("certified", answer(t, members{"token_type": "DPoP", "cnf": members{"x5t#S256": thumbprint("x")}}))
+	rule := binding.AsIssued
+	for _, c := range []struct {
+		authorization string
+		rule          binding.Rule
+		want          fault.Code
+	}{
+		{"DPoP bound", rule, fault.DPoPProofInvalid},
+		{"DPoP typed", rule, fault.DPoPProofInvalid},
+		{"Bearer typed", rule, fault.TokenBindingFailed},
+		{"DPoP unbound", rule, fault.TokenBindingFailed},
+		{"DPoP certified", rule, fault.TokenBindingFailed},
+		{"Bearer unbound", rule, fault.None},
+		{"Bearer unbound", binding.ToKey, fault.TokenBindingFailed},
+		{"Bearer unbound", binding.ToCertificate, fault.TokenBindingFailed},
+	} {
+		a := build(t, nil, corp(asker(t, i), func(p *pipeline.Issuer) { p.Binding = c.rule }))
+		w := world()
+		for _, call := range []string{"asked", "remembered"} {
+			if _, code := judge(t, a, w, request(c.authorization)); code != c.want {
+				t.Errorf("%s, rule %v, %s: %v, want %v", c.authorization, c.rule, call, code, c.want)
+			}
+		}
 	}
 }

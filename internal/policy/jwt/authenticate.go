@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/guessing"
@@ -49,7 +50,7 @@ func (p *policy) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchang
 		id.Rules = iss.rules
 		t, _ := iss.Verdicts.Get(&id, w.Now).(*accepted)
 		if t != nil && t.set == iss.Keys {
-			return p.admit(x, w, iss, t, how)
+			return p.admit(x, w, iss, t, token, how)
 		}
 	}
 	return p.verify(x, w, id, token, how)
@@ -116,11 +117,9 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.Verdict
 		x.Trail.Saw("because", reason)
 		return nil, pipeline.Refuse(fault.TokenTypeWrong)
 	}
-	t := &accepted{set: iss.Keys, bound: has(f.claims, "cnf"), presents: &presents{aud: aud, audOK: audOK}}
+	t := &accepted{set: iss.Keys, presents: &presents{aud: aud, audOK: audOK}}
 	if cnf, ok := f.claims.Get("cnf"); ok {
-		if sum, ok := exchange.CertThumbprint(string(cnf)); ok {
-			t.toCert = &sum
-		}
+		t.cnf = binding.Parse(cnf)
 	}
 	if reason := t.times.read(f.claims); reason != "" {
 		return nil, malformed(x, reason)
@@ -136,7 +135,7 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.Verdict
 	url, _ := topString(f.claims, "iss") // of its tenant, where one issuer has many
 	t.token = exchange.NewToken(id.Token, url, t.first.TokenID, t.first.Subject, t.times.iat, iss.skew)
 	t.first.Token, t.first.Whose = &t.token, exchange.MarkOf(exchange.RevokedConsumer, t.first.Consumer)
-	identity, v := p.admit(x, w, iss, t, how)
+	identity, v := p.admit(x, w, iss, t, token, how)
 	if !v.Passed() {
 		wasted = v.Code().Status() != 503 // which is our outage
 		return nil, v
@@ -196,7 +195,7 @@ func (p *policy) key(x *exchange.Exchange, w *pipeline.World, iss *issuer, f *fo
 
 // admit judges what depends on the moment and on how the token was presented,
 // and returns the identity the token proves; nil with Pass if it proves none.
-func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, iss *issuer, t *accepted, how scheme) (*exchange.Identity, pipeline.Verdict) {
+func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, iss *issuer, t *accepted, token []byte, how scheme) (*exchange.Identity, pipeline.Verdict) {
 	now := w.Now.Unix()
 	if when := t.times.check(now, iss.skew); when != inTime {
 		return nil, untimely(x, iss, &t.times, when, now)
@@ -207,8 +206,9 @@ func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, iss *issuer, t *
 		x.Trail.Saw("issuer", iss.Name)
 		return nil, pipeline.Refuse(fault.TokenAudienceWrong)
 	}
-	if t.bound || how != bearer {
-		if code, reason := t.unproved(x, how); code != fault.None {
+	if t.cnf != nil || how != bearer || iss.Binding != binding.AsIssued {
+		come := binding.Presented{Token: token, DPoP: how == dpop, Now: w.Now, Nonces: p.nonces, Replays: w.Replays, Look: !w.Remote}
+		if code, reason := t.cnf.Check(x, iss.Binding, &come); code != fault.None {
 			return nil, refuseFor(x, iss, code, reason)
 		}
 	}
@@ -227,28 +227,6 @@ func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, iss *issuer, t *
 		}
 	}
 	return id, pipeline.Pass
-}
-
-// unproved says why whoever sent a token that is bound, or by another scheme
-// than Bearer, is not the one it was given to; fault.None if it is (RFC 8705
-// section 3).
-func (t *accepted) unproved(x *exchange.Exchange, how scheme) (code fault.Code, reason string) {
-	switch {
-	case !t.bound:
-		return fault.TokenBindingFailed, "a token that is not bound was presented by scheme DPoP"
-	case t.toCert == nil || how != bearer:
-		return fault.TokenBindingFailed, "the token is bound (cnf) and no proof of possession can be checked"
-	}
-	switch cert := x.ClientCert(); {
-	case cert.State == exchange.CertUnknown:
-		x.RetryAfter = retryUnavailable
-		return fault.IdentityUnavailable, cert.Reason
-	case cert.Facts == nil:
-		return fault.TokenBindingFailed, "the token is bound to a certificate (cnf.x5t#S256), and the client showed none that holds"
-	case cert.Facts.Thumbprint != *t.toCert:
-		return fault.TokenBindingFailed, "the token is bound to another certificate (cnf.x5t#S256) than the client showed"
-	}
-	return fault.None, ""
 }
 
 // name gives id the named consumer that claims its client now. Consumers

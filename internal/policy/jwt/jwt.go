@@ -1,6 +1,6 @@
 // Package jwt is the policy that authenticates by an access token: a JWT
 // (RFC 7519) signed by one of the issuers that the route names, presented as
-// a bearer token (RFC 6750).
+// a bearer token (RFC 6750) or with a proof of possession (RFC 9449).
 //
 // The checks have one order, and the first that fails decides: form,
 // algorithm, issuer, key, signature, type, time, audience, binding,
@@ -21,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/keys"
@@ -56,7 +57,7 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 	case len(cfg) > mostIssuers:
 		return pipeline.Parts{}, pipeline.Complain("", "names %d issuers; at most %d are allowed", len(cfg), mostIssuers)
 	}
-	p := &policy{directory: env.Directory, guard: env.Guard, spared: env.Spared}
+	p := &policy{directory: env.Directory, guard: env.Guard, spared: env.Spared, nonces: env.Nonces}
 	var wants []string
 	roleless := true
 	for i, name := range cfg {
@@ -91,13 +92,22 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 			Name:  "jwt " + strings.Join(cfg, ", "),
 			Want:  "audience " + strings.Join(wants, "; "),
 		},
-		Challenge:   pipeline.Challenge{Scheme: "Bearer", Params: "realm=" + quote(strings.Join(cfg, " ")), Errors: true},
-		Credentials: []string{"authorization"},
+		Challenge:   p.challenge(strings.Join(cfg, " ")),
+		Credentials: []string{"authorization", "dpop"},
 		Forward:     true,
 		Scoped:      true,
 		Roleless:    roleless,
 		Issuers:     slices.Clone(cfg),
 	}, nil
+}
+
+// challenge names the schemes by which tokens may come.
+func (p *policy) challenge(realm string) pipeline.Challenge {
+	c := pipeline.Challenge{Proofs: binding.Algorithms}
+	if slices.ContainsFunc(p.issuers, func(iss *issuer) bool { return iss.Binding != binding.ToKey }) {
+		c.Scheme, c.Params, c.Errors = "Bearer", "realm="+quote(realm), true
+	}
+	return c
 }
 
 // policy is auth.jwt, compiled. Immutable.
@@ -106,6 +116,7 @@ type policy struct {
 	directory pipeline.Directory
 	guard     *guessing.Guard // nil: what unknown tokens cost is not bounded
 	spared    guessing.Spared
+	nonces    *binding.Nonces
 }
 
 // issuer is an issuer with its rules made ready. Immutable.

@@ -115,9 +115,9 @@ func TestTheTrailSaysWhatIsWrongWithTheScheme(t *testing.T) {
 	bound := sign(t, access(claims{"cnf": claims{"jkt": "x"}}))
 	for field, want := range map[string]string{
 		"Basic dTpw":                "the Authorization field is of another scheme than Bearer",
-		"Bearer " + bound:           "the token is bound (cnf) and no proof of possession can be checked",
-		"DPoP " + bound:             "the token is bound (cnf) and no proof of possession can be checked",
-		"DPoP " + sign(t, access()): "a token that is not bound was presented by scheme DPoP",
+		"Bearer " + bound:           "the token is bound (cnf) to what cannot be checked here",
+		"DPoP " + bound:             "the token is bound (cnf) to what cannot be checked here",
+		"DPoP " + sign(t, access()): "a token that is not bound to a key (cnf.jkt) was presented by scheme DPoP",
 	} {
 		x := request(field)
 		if parts.Authenticate.Authenticate(x, world); operand(x, "because") != want {
@@ -344,7 +344,8 @@ func TestAudience(t *testing.T) {
 	}
 }
 
-// Binding: a token with cnf is always checked.
+// Binding: a token with cnf is always checked. What proofs are judged by is
+// tested where it is done, in package binding; that they are, in binding_test.go.
 func TestABoundTokenIsNotABearerToken(t *testing.T) {
 	t.Parallel()
 	parts := build(t, nil, issuer())
@@ -534,10 +535,10 @@ func TestParts(t *testing.T) {
 	if d := cmp.Diff(exchange.Check{Phase: "authenticate", Name: "jwt corp", Want: "audience orders-api"}, parts.Check); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff(pipeline.Challenge{Scheme: "Bearer", Params: `realm="corp"`, Errors: true}, parts.Challenge); d != "" {
+	if d := cmp.Diff(pipeline.Challenge{Scheme: "Bearer", Params: `realm="corp"`, Errors: true, Proofs: "ES256 EdDSA PS256 RS256"}, parts.Challenge); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff([]string{"authorization"}, parts.Credentials); d != "" || !parts.Forward {
+	if d := cmp.Diff([]string{"authorization", "dpop"}, parts.Credentials); d != "" || !parts.Forward {
 		t.Error(d, parts.Forward)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/keys"
@@ -23,14 +24,13 @@ type accepted struct {
 	keys.Place
 	set      keys.Set // that vouched for it
 	times    times
-	meant    bool // for the API behind us; follows from the rules it was judged under
-	bound    bool // cnf is there
+	meant    bool                  // for the API behind us; follows from the rules it was judged under
+	cnf      *binding.Confirmation // nil: it is not bound
 	identity atomic.Pointer[exchange.Identity]
 	first    exchange.Identity // the identity while no named consumer claims its client
 	token    exchange.Token
 	scopes   [4]string // room for first's
 	presents *presents
-	toCert   *[32]byte // thumbprint of the certificate that it is bound to, and to nothing else; nil: none
 }
 
 // presents is what a token says of whom it is made for.

@@ -43,6 +43,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/events"
@@ -103,7 +104,7 @@ const documentName = "warder.yaml"
 func (s *scenario) compile(document string) (*snapshot.Snapshot, config.Problems) {
 	compiler := &snapshot.Compiler{
 		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: telemetry.NewMetrics("test", nil),
-		Verdicts: keys.NewVerdicts(), Counters: counters.NewMemory(1 << 16), Guard: guessing.NewGuard(), Log: slog.New(slog.DiscardHandler), ReadFile: secret.ReadFile,
+		Verdicts: keys.NewVerdicts(), Counters: counters.NewMemory(1 << 16), Guard: guessing.NewGuard(), Nonces: binding.NewNonces(), Log: slog.New(slog.DiscardHandler), ReadFile: secret.ReadFile,
 		Local: func(*config.Document) (snapshot.Local, error) { return snapshot.Local{}, nil },
 	}
 	doc, problems := config.Decode(filepath.Join(s.dir, documentName), []byte(document), compiler.Vocabulary())
@@ -211,7 +212,7 @@ func (s *scenario) decide(t *testing.T, from netip.Addr, request string) (outcom
 	} else {
 		var verdict pipeline.Verdict
 		var route *snapshot.Route
-		route, verdict = s.snapshot.Decide(x, &pipeline.World{Now: s.now, Counters: s.counters, Remote: true})
+		route, verdict = s.snapshot.Decide(x, &pipeline.World{Now: s.now, Counters: s.counters, Replays: s.counters, Remote: true})
 		if code = verdict.Code(); verdict.Passed() {
 			route.StripCredentials(x)
 		}
