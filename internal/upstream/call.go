@@ -11,7 +11,6 @@ import (
 	"net/textproto"
 	"net/url"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -390,9 +389,6 @@ func (c *call) failure(err error, otherwise *fault.Error) error {
 		return errConnectTime.Because(err)
 	default:
 		return faultOf(err, errUnreachable)
-	}
-	if strings.Contains(err.Error(), "looked like an HTTP/1.1 header") {
-		return errHTTP1
 	}
 	const protocolError = 1 // RFC 9113 section 7; said by us, if not by the peer
 	if errors.As(err, &stream) && stream.Code == protocolError && (stream.Cause == nil || stream.Cause.Error() != "received from peer") {

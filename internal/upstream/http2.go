@@ -38,7 +38,7 @@ type http2Pool struct {
 	closed bool
 }
 
-var errNoHTTP2 = errors.New("the target does not choose h2 in the TLS handshake: it does not speak HTTP/2; take protocol out of its upstream")
+var errNoHTTP2 = errors.New("the target does not choose h2 in the TLS handshake")
 
 // newHTTP2Pool returns a pool. It connects to nothing before the first
 // exchange.
@@ -215,7 +215,6 @@ var (
 	errTotal       = fault.New(fault.UpstreamTimeout, "the exchange took longer than timeout.total")
 	errNoResponse  = fault.New(fault.UpstreamError, "the stream ended before a response head")
 	errShort       = fault.New(fault.UpstreamError, "the stream ended inside the response")
-	errHTTP1       = fault.New(fault.UpstreamError, "the target answers in HTTP/1.1: it does not speak HTTP/2; take protocol out of its upstream")
 	errFrames      = fault.New(fault.ResponseMalformed, "a response that breaks the rules of HTTP/2")
 	errInterim     = fault.New(fault.ResponseMalformed, "more than 8 interim responses, or 101")
 	errBodyEnd     = fault.New(fault.RequestMalformed, "the request body is not as long as was declared")

@@ -458,17 +458,3 @@ func TestConnectionsOfAClosedPoolEndWithTheirExchange(t *testing.T) {
 		t.Error("the connection stays open")
 	}
 }
-
-func TestATargetThatAnswersInHTTP1IsSaidToSpeakNoHTTP2(t *testing.T) {
-	t.Parallel()
-	s := httptest.NewServer(http.NotFoundHandler())
-	t.Cleanup(s.Close)
-	for _, protocol := range []upstream.Protocol{upstream.HTTP2, upstream.GRPC} {
-		g := h2group(t, s, protocol)
-		_, err := answer(g, call("GET", "/", nil, 0), times)
-		var f *fault.Error
-		if !errors.As(err, &f) || f.Code != fault.UpstreamError || !strings.Contains(f.Reason, "does not speak HTTP/2; take protocol out") {
-			t.Errorf("%v: %v", protocol, err)
-		}
-	}
-}
