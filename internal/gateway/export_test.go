@@ -1,5 +1,18 @@
 package gateway
 
+import (
+	"context"
+	"net/http"
+)
+
+// ServeLate has a request of HTTP/2 come to its handler when its connection is
+// over.
+func (g *Gateway) ServeLate(w http.ResponseWriter, r *http.Request) {
+	h := &handed{}
+	h.leave()
+	g.h2.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), connKey{}, h)))
+}
+
 // Look looks at all streams now, and judges them all.
 func (g *Gateway) Look() {
 	g.streams.all.Store(true)
