@@ -74,30 +74,46 @@ func same(a, b secret.Value) bool {
 // makes both if there are none. Where there are data keys a key file is never
 // made: they could not be opened with it.
 func openKeys(ctx context.Context, s *State, passphrase secret.Value) (*keys.DataKeys, error) {
-	path := s.Path(keyFile)
-	wrapper, err := keys.OpenEmbedded(path, passphrase)
-	if errors.Is(err, fs.ErrNotExist) {
-		has, err := keys.HasDataKeys(ctx, s)
-		if err != nil {
-			return nil, err
-		}
-		if has {
-			return nil, fmt.Errorf("key file %s is missing, and %s was sealed with it: put it back from a backup", path, s.Path(sealedFile("data-keys")))
-		}
-		if wrapper, err = keys.CreateEmbedded(path, passphrase); err != nil {
-			return nil, err
-		}
-	} else if err != nil {
+	return openKeysIn(ctx, s, s, passphrase)
+}
+
+// openKeysIn opens the key file of s and the data keys in sealed.
+func openKeysIn(ctx context.Context, s *State, sealed keys.Storage, passphrase secret.Value) (*keys.DataKeys, error) {
+	wrapper, err := openKeyFile(ctx, s, sealed, passphrase)
+	if err != nil {
 		return nil, err
 	}
-	opened, err := keys.OpenDataKeys(ctx, wrapper, s)
+	opened, err := keys.OpenDataKeys(ctx, wrapper, sealed)
+	if errors.Is(err, keys.ErrKeyGone) || errors.Is(err, keys.ErrAltered) {
+		// Somebody may have rotated the keys since the file was read: once more.
+		if wrapper, err = openKeyFile(ctx, s, sealed, passphrase); err != nil {
+			return nil, err
+		}
+		opened, err = keys.OpenDataKeys(ctx, wrapper, sealed)
+	}
 	if errors.Is(err, keys.ErrKeyGone) {
-		return nil, fmt.Errorf("key file %s is of another installation, or an older copy (%w): put back the one that belongs to this state folder", path, err)
+		return nil, fmt.Errorf("key file %s is of another installation, or an older copy (%w): put back the one that belongs to this state folder", s.Path(keyFile), err)
 	}
 	if errors.Is(err, keys.ErrAltered) {
 		return nil, fmt.Errorf("%s is damaged, or was sealed with another key file (%w): put it back from a backup", s.Path(sealedFile("data-keys")), err)
 	}
 	return opened, err
+}
+
+func openKeyFile(ctx context.Context, s *State, sealed keys.Storage, passphrase secret.Value) (*keys.Embedded, error) {
+	path := s.Path(keyFile)
+	wrapper, err := keys.OpenEmbedded(path, passphrase)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return wrapper, err
+	}
+	has, err := keys.HasDataKeys(ctx, sealed)
+	if err != nil {
+		return nil, err
+	}
+	if has {
+		return nil, fmt.Errorf("key file %s is missing, and %s was sealed with it: put it back from a backup", path, s.Path(sealedFile("data-keys")))
+	}
+	return keys.CreateEmbedded(path, passphrase)
 }
 
 // openSigner opens the key of the authorization server.

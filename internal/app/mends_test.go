@@ -1,11 +1,14 @@
 package app
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/warder-gateway/warder/internal/secret"
 )
 
 // stuck is a writer whose reader has stopped reading.
@@ -79,5 +82,40 @@ func TestAStateFolderOfSomebodyElseIsRefused(t *testing.T) {
 	}
 	if _, err := s.AdminToken(); err == nil || !strings.Contains(err.Error(), "belongs to user 65534") {
 		t.Errorf("the token of another user: %v", err)
+	}
+}
+
+// rotating is a state folder whose keys somebody rotates just before they are
+// read for the first time.
+type rotating struct {
+	*State
+	rotate func()
+}
+
+func (r *rotating) Load(ctx context.Context, name string) ([]byte, error) {
+	if r.rotate != nil {
+		r.rotate()
+		r.rotate = nil
+	}
+	return r.State.Load(ctx, name)
+}
+
+func TestAGatewayStartsWhileItsKeysAreRotated(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, err := OpenState(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openKeys(t.Context(), s, secret.Value{}); err != nil {
+		t.Fatal(err)
+	}
+	during := &rotating{s, func() {
+		if err := RotateKEK(dir, secret.Value{}, secret.Value{}); err != nil {
+			t.Error(err)
+		}
+	}}
+	if _, err := openKeysIn(t.Context(), s, during, secret.Value{}); err != nil || during.rotate != nil {
+		t.Errorf("the start fails: %v", err)
 	}
 }

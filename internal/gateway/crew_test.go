@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"testing"
 )
@@ -46,4 +47,17 @@ func TestAnyNumberOfStreamsIsServedAtOnce(t *testing.T) {
 	if kept := h.CrewResting(); kept == 0 || kept > 16*16 {
 		t.Errorf("%d goroutines are kept", kept)
 	}
+}
+
+// HEADERS and then the end of the connection: the handler may run only when
+// everybody who would wait for its record has gone.
+func TestAHandlerThatComesAfterTheConnectionIsRefused(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, nil)
+	defer func() {
+		if p := recover(); p != http.ErrAbortHandler {
+			t.Errorf("it was served, or ended with %v", p)
+		}
+	}()
+	h.ServeLate(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
 }

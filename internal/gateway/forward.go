@@ -151,7 +151,7 @@ func (g *Gateway) move(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Rou
 		}
 	}
 	if err != io.EOF {
-		x.Reason = fault.Reason(err)
+		g.reason(x, err)
 		sink.Abort(err)
 		if code := fault.Of(err); code != fault.InternalError {
 			return code
@@ -183,7 +183,7 @@ func (g *Gateway) clientGone(x *exchange.Exchange, err error) fault.Code {
 	} else if cause != nil {
 		err = cause // what was cancelled can be written no more
 	}
-	x.Reason = fault.Reason(err)
+	g.reason(x, err)
 	if f := (*fault.Error)(nil); errors.As(err, &f) {
 		return f.Code
 	}

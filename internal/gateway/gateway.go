@@ -63,7 +63,7 @@ func New(cfg Config) *Gateway {
 	g.via = fmt.Appendf(nil, "1.1 warder (%s)", g.instance)
 	g.worlds.New = func() any { return &pipeline.World{Remote: true} }
 	g.h2 = newHTTP2Server(g)
-	g.streams = newStreams(g.Live, g.Now)
+	g.streams = newStreams(g.Live, g.Now, g.Log)
 	return g
 }
 

@@ -47,8 +47,11 @@ type handed struct {
 	idle     *time.Timer  // ends the connection while no stream is open
 	since    atomic.Int64 // when the last stream ended, Unix nanoseconds; 0 while there is one, -1 once ended for being idle
 	streams  atomic.Int64 // being served
-	handlers sync.WaitGroup
-	ending   atomic.Bool // the next response is the last
+	ending   atomic.Bool  // the next response is the last
+
+	mu       sync.Mutex
+	left     bool           // no handler is taken any more
+	handlers sync.WaitGroup // guarded by mu when it grows
 }
 
 type connKey struct{}
@@ -133,6 +136,26 @@ func (h *handed) EndIdle() bool {
 	return true
 }
 
+// enter counts a handler in; handlers.Done must follow. false: the connection
+// has ended. net/http starts a handler in a goroutine, which may come to run
+// only then.
+func (h *handed) enter() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.left {
+		h.handlers.Add(1)
+	}
+	return !h.left
+}
+
+// leave returns when the last handler has, and lets no other in.
+func (h *handed) leave() {
+	h.mu.Lock()
+	h.left = true
+	h.mu.Unlock()
+	h.handlers.Wait()
+}
+
 // serve hands a connection to net/http and returns when it is over.
 func (s *http2Server) serve(l *listener, c net.Conn, guest *guest, spec *snapshot.Listener, info *exchange.Conn) {
 	if !s.enter() {
@@ -155,7 +178,7 @@ func (s *http2Server) serve(l *listener, c net.Conn, guest *guest, spec *snapsho
 	select {
 	case s.conns.c <- c:
 		<-h.over
-		h.handlers.Wait() // they have their records to write
+		h.leave() // they have their records to write
 	case <-s.conns.closed:
 		h.idle.Stop()
 		s.infos.Delete(c)
@@ -205,9 +228,11 @@ func (s *http2Server) shutdown(ctx context.Context) error {
 // ServeHTTP implements http.Handler.
 func (s *http2Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := r.Context().Value(connKey{}).(*handed)
-	h.streams.Add(1)
-	h.handlers.Add(1)
+	if !h.enter() {
+		panic(http.ErrAbortHandler) // nobody waits for an answer, nor for a record
+	}
 	defer h.handlers.Done()
+	h.streams.Add(1)
 	defer h.streams.Add(-1)
 	t := s.pool.Get().(*http2Stream)
 	t.w, t.r, t.conn = w.(http2Writer), r, h

@@ -11,6 +11,7 @@ import (
 	"github.com/warder-gateway/warder/internal/pipeline"
 	"github.com/warder-gateway/warder/internal/snapshot"
 	"github.com/warder-gateway/warder/internal/telemetry"
+	"github.com/warder-gateway/warder/internal/upstream"
 )
 
 // Serve takes one well-formed request from its head to its record.
@@ -132,7 +133,7 @@ const longBody = 16 << 10
 // the reason for the operator.
 func (g *Gateway) upstreamFault(x *exchange.Exchange, err error) fault.Code {
 	code := fault.Of(err)
-	x.Reason = fault.Reason(err)
+	g.reason(x, err)
 	if errors.Is(x.Cause(), errCut) {
 		code = fault.Draining
 	}
@@ -140,6 +141,15 @@ func (g *Gateway) upstreamFault(x *exchange.Exchange, err error) fault.Code {
 		x.RetryAfter = time.Second
 	}
 	return code
+}
+
+// reason notes why an exchange failed. Of a bug the log has the stack.
+func (g *Gateway) reason(x *exchange.Exchange, err error) {
+	x.Reason = fault.Reason(err)
+	var bug *upstream.Bug
+	if errors.As(err, &bug) {
+		g.Log.Error("panic while serving a request", "id", x.ID.String(), telemetry.FieldPanic, bug.Error(), telemetry.FieldStack, string(bug.Stack))
+	}
 }
 
 // boundedBody refuses the byte after the last one allowed. Bodies that say

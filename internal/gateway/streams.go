@@ -2,13 +2,18 @@ package gateway
 
 import (
 	"bytes"
+	"fmt"
+	"log/slog"
 	"math"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/snapshot"
+	"github.com/warder-gateway/warder/internal/telemetry"
 )
 
 const (
@@ -34,6 +39,7 @@ const (
 type streams struct {
 	live *snapshot.Live
 	now  func() time.Time
+	log  *slog.Logger
 
 	shards [streamShards]shard
 	open   atomic.Int64
@@ -72,8 +78,8 @@ type stream struct {
 
 const never = math.MaxInt64
 
-func newStreams(live *snapshot.Live, now func() time.Time) *streams {
-	s := &streams{live: live, now: now, wake: make(chan struct{}, 1), end: make(chan struct{})}
+func newStreams(live *snapshot.Live, now func() time.Time, log *slog.Logger) *streams {
+	s := &streams{live: live, now: now, log: log, wake: make(chan struct{}, 1), end: make(chan struct{})}
 	s.done.Go(s.run)
 	return s
 }
@@ -206,7 +212,7 @@ func (s *streams) look() {
 			case !due && !all:
 				continue
 			}
-			d.due[k] = t.judge(in, now)
+			d.due[k] = s.judged(t, in, now)
 		}
 		d.mu.Unlock()
 	}
@@ -215,19 +221,36 @@ func (s *streams) look() {
 	}
 }
 
+// judged judges t, and ends it if that panics: a bug costs one stream, not the
+// process.
+func (s *streams) judged(t *stream, in *snapshot.Snapshot, now time.Time) (due int64) {
+	defer func() {
+		if bug := recover(); bug != nil {
+			s.log.Error("panic while judging a stream", "id", t.x.ID.String(), telemetry.FieldPanic, fmt.Sprint(bug), telemetry.FieldStack, string(debug.Stack()))
+			t.cancel(fault.New(fault.InternalError, "a bug in the gateway; the application log has its stack under this request's id"))
+			due = never
+		}
+	}()
+	return t.judge(in, now)
+}
+
 // judge ends the stream if it does not hold, and returns when it is to be
 // asked again.
 func (t *stream) judge(in *snapshot.Snapshot, now time.Time) int64 {
 	until, f := in.Holds(t.route, t.upstream, t.identity, t.witness, now)
 	switch {
 	case f != nil:
-		t.x.Cancel(f)
-		if t.sink != nil {
-			t.sink.Cut()
-		}
+		t.cancel(f)
 		return never
 	case until.IsZero():
 		return never
 	}
 	return now.Add(min(until.Sub(now), streamRest)).UnixNano() // what is far away has no place in 64 bits
+}
+
+func (t *stream) cancel(f *fault.Error) {
+	t.x.Cancel(f)
+	if t.sink != nil {
+		t.sink.Cut()
+	}
 }

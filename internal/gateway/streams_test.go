@@ -318,6 +318,20 @@ func (minute) Authenticate(_ *exchange.Exchange, w *pipeline.World) (*exchange.I
 	return &exchange.Identity{Method: "jwt", Subject: "alice", Consumer: "acme", Expires: w.Now.Add(time.Minute)}, pipeline.Pass
 }
 
+// Judging streams is nobody's request: a bug there must end the stream that
+// met it, and not the process.
+func TestABugInJudgingAStreamCostsOneStream(t *testing.T) {
+	t.Parallel()
+	h, x := newHouse(t, nil), &exchange.Exchange{}
+	h.JudgeByNothing(x)
+	if f := x.Cause(); fault.Of(f) != fault.InternalError || !strings.Contains(fmt.Sprint(f), "a bug") {
+		t.Errorf("the stream ended with %v", f)
+	}
+	if told := h.log.String(); !strings.Contains(told, "panic while judging a stream") {
+		t.Errorf("the log says %q", told)
+	}
+}
+
 func TestAStreamEndsWithTheIdentityItWasOpenedBy(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -12,7 +12,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/dial"
@@ -27,6 +26,7 @@ const (
 	maxAnswerBytes    = 64 << 10
 	maxEndpoint       = 2 << 10          // bytes of a URL that was discovered
 	maxNegative       = 10 * time.Second // how long a bad token is remembered
+	tellEvery         = time.Minute      // between two outages that the log is told of
 )
 
 // IntrospectorConfig says whom to ask about opaque tokens, and as whom.
@@ -62,7 +62,8 @@ type Introspector struct {
 	mu      sync.Mutex
 	flights map[VerdictID]*flight
 
-	failing atomic.Bool // the last call did
+	told   bool      // the operator knows of an outage; guarded by mu
+	toldAt time.Time // when it was last told of; guarded by mu
 
 	ctx  context.Context
 	stop context.CancelFunc
@@ -242,16 +243,27 @@ func (i *Introspector) fly(f *flight, id *VerdictID, token string, now time.Time
 	i.end(f, id, c.Value, nil)
 }
 
-// report tells the operator of an outage, once.
+// report tells the operator of an outage, and of its end; of one in a minute
+// at most. Strangers may cause calls that fail, with tokens of a form that the
+// issuer does not like.
 func (i *Introspector) report(err error) {
 	if i.ctx.Err() != nil {
 		return
 	}
-	was := i.failing.Swap(err != nil)
+	now := time.Now()
+	i.mu.Lock()
+	began := err != nil && !i.told && (i.toldAt.IsZero() || now.Sub(i.toldAt) >= tellEvery)
+	ended := err == nil && i.told
+	if began {
+		i.told, i.toldAt = true, now
+	} else if ended {
+		i.told = false
+	}
+	i.mu.Unlock()
 	switch {
-	case err != nil && !was:
+	case began:
 		i.cfg.Log.Warn("tokens not introspected", "iss", i.cfg.Issuer, "error", err.Error())
-	case err == nil && was:
+	case ended:
 		i.cfg.Log.Info("tokens introspected again", "iss", i.cfg.Issuer)
 	}
 }

@@ -370,6 +370,29 @@ func TestAnOutageIsToldOnceAndWithoutTheToken(t *testing.T) {
 	}
 }
 
+// An endpoint may answer 400 to some tokens: strangers must not write the log.
+func TestOutagesThatComeAndGoAreToldOnceAMinute(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int64
+	e := newEndpoint(t, tls.NoClientCert, func(w http.ResponseWriter, _ *http.Request) {
+		if calls.Add(1)%2 == 1 {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		io.WriteString(w, `{"active":true}`)
+	})
+	var told bytes.Buffer
+	in := keys.NewIntrospector(keys.IntrospectorConfig{Issuer: "https://idp.example", Endpoint: e.URL, CAPool: e.pool(), Auth: basic(t), Log: slog.New(slog.NewTextHandler(&told, nil))})
+	for range 10 {
+		ask(t, in, "opaque")
+	}
+	in.Close()
+	text := told.String()
+	if calls.Load() != 10 || strings.Count(text, "not introspected") != 1 || strings.Count(text, "introspected again") != 1 {
+		t.Errorf("%d calls: %s", calls.Load(), text)
+	}
+}
+
 func TestWhoMayNotAskLeavesItToTheNext(t *testing.T) {
 	t.Parallel()
 	e := newEndpoint(t, tls.NoClientCert, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"active":true}`) })

@@ -33,8 +33,12 @@ type Changes struct {
 	More bool
 }
 
-// page is how many changes are read at once; more if one Commit made more.
-const page = 1000
+// How much is read at once: so many changes, and so many bytes of bodies. One
+// Commit is read whole, which is MaxWrites and MaxCommit more at most.
+const (
+	page      = 1000
+	pageBytes = 16 << 20
+)
 
 // Follow hands each the changes to these kinds after a moment, as they happen,
 // until ctx ends, each returns an error, or they cannot be told any more
@@ -106,43 +110,31 @@ func (s *Store) since(ctx context.Context, from Mark, kinds []Kind) (c Changes, 
 			return fmt.Errorf("%w: they are at %d and %d is known", ErrGone, from.Seq, now.Seq)
 		}
 		c = Changes{Mark: now}
-		if from.Seq == now.Seq {
+		if from.Seq == now.Seq || len(kinds) == 0 {
 			return nil
 		}
-		// The page ends with the number of its last change, and takes all of
-		// that number, so that a Commit is not torn.
-		var last sql.NullInt64
-		err = tx.QueryRowContext(ctx, `SELECT seq FROM (
-				SELECT seq FROM (SELECT seq FROM warder_records WHERE seq > $1 ORDER BY seq LIMIT $2) AS r
-				UNION ALL SELECT seq FROM (SELECT seq FROM warder_graves WHERE seq > $1 ORDER BY seq LIMIT $2) AS g
-			) AS both_of_them ORDER BY seq LIMIT 1 OFFSET $2 - 1`, from.Seq, page).Scan(&last)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		if c.Mark.Seq, err = pageEnd(ctx, tx, from.Seq, now.Seq, kinds); err != nil {
 			return err
 		}
-		if last.Valid && uint64(last.Int64) < now.Seq {
-			c.Mark.Seq, c.More = uint64(last.Int64), true
-		}
-		rows, err := tx.QueryContext(ctx, `SELECT `+columns+` FROM warder_records WHERE seq > $1 AND seq <= $2 ORDER BY seq`, from.Seq, c.Mark.Seq)
+		c.More = c.Mark.Seq < now.Seq
+		args := append([]any{from.Seq, c.Mark.Seq}, names(kinds)...)
+		rows, err := tx.QueryContext(ctx, `SELECT `+columns+` FROM warder_records WHERE seq > $1 AND seq <= $2 AND `+among(kinds)+` ORDER BY seq`, args...)
 		if err != nil {
 			return err
 		}
 		if err := scan(rows, func(r Record) error {
-			if slices.Contains(kinds, r.Kind) {
-				c.List = append(c.List, Change{Record: r.clone()})
-			}
+			c.List = append(c.List, Change{Record: r.clone()})
 			return nil
 		}); err != nil {
 			return err
 		}
-		rows, err = tx.QueryContext(ctx, `SELECT kind, id, seq, NULL, NULL, NULL, NULL FROM warder_graves WHERE seq > $1 AND seq <= $2 ORDER BY seq`, from.Seq, c.Mark.Seq)
+		rows, err = tx.QueryContext(ctx, `SELECT kind, id, seq, NULL, NULL, NULL, NULL FROM warder_graves WHERE seq > $1 AND seq <= $2 AND `+among(kinds)+` ORDER BY seq`, args...)
 		if err != nil {
 			return err
 		}
 		if err := scan(rows, func(r Record) error {
-			if slices.Contains(kinds, r.Kind) {
-				r.Body = nil
-				c.List = append(c.List, Change{Record: r, Deleted: true})
-			}
+			r.Body = nil
+			c.List = append(c.List, Change{Record: r, Deleted: true})
 			return nil
 		}); err != nil {
 			return err
@@ -164,6 +156,54 @@ func (s *Store) since(ctx context.Context, from Mark, kinds []Kind) (c Changes, 
 		return nil
 	})
 	return c, err
+}
+
+// pageEnd returns the number with which a page after a number ends, last if all
+// has room in it. A page takes all of its last number, so that a Commit is not
+// torn.
+func pageEnd(ctx context.Context, tx *sql.Tx, from, last uint64, kinds []Kind) (uint64, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT seq, size FROM (
+			SELECT seq, size FROM (SELECT seq, length(body) AS size FROM warder_records WHERE seq > $1 AND `+among(kinds)+` ORDER BY seq LIMIT $2) AS r
+			UNION ALL SELECT seq, size FROM (SELECT seq, 0 AS size FROM warder_graves WHERE seq > $1 AND `+among(kinds)+` ORDER BY seq LIMIT $2) AS g
+		) AS both_of_them ORDER BY seq LIMIT $2`, append([]any{from, page}, names(kinds)...)...)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	for n, size := 0, 0; rows.Next(); {
+		var seq uint64
+		var bytes int
+		if err := rows.Scan(&seq, &bytes); err != nil {
+			return 0, err
+		}
+		n++
+		size += bytes
+		if n == page || size >= pageBytes {
+			return seq, nil
+		}
+	}
+	return last, rows.Err()
+}
+
+// among is the condition that a row is of one of these kinds, whose names are
+// the arguments from the third on.
+func among(kinds []Kind) string {
+	b := []byte("kind IN (")
+	for i := range kinds {
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		b = fmt.Appendf(b, "$%d", 3+i)
+	}
+	return string(append(b, ')'))
+}
+
+func names(kinds []Kind) []any {
+	all := make([]any, len(kinds))
+	for i, k := range kinds {
+		all[i] = string(k)
+	}
+	return all
 }
 
 // head returns the moment of a transaction, and up to which number deletions

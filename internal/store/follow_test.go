@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -331,4 +332,67 @@ func TestOldDeletionsAreForgotten(t *testing.T) {
 		err := s.Follow(t.Context(), store.Mark{Store: m.Store, Seq: seq}, func(store.Changes) error { return told }, "key")
 		wants(t, err, want)
 	}
+}
+
+// What a follower is told at once is bounded in bytes, and no Commit is torn
+// for it.
+func TestAPageOfChangesIsBoundedInBytes(t *testing.T) {
+	onBoth(t, func(t *testing.T, p place) {
+		const commits, each, size = 7, 4, 1 << 20
+		s := p.open(t)
+		var copied copyOf
+		from := copied.load(t, s, "key")
+		body := strings.Repeat("b", size)
+		var last uint64
+		for i := range commits {
+			var writes []store.Write
+			for k := range each {
+				writes = append(writes, store.Put(key(fmt.Sprint(i, "-", k), "", body)))
+			}
+			last = commit(t, s, writes...)
+		}
+		var pages []int
+		done := errors.New("all was told")
+		err := s.Follow(t.Context(), from, func(c store.Changes) error {
+			pages = append(pages, len(c.List))
+			if more := c.Mark.Seq < last; c.More != more {
+				t.Errorf("at %d of %d it says %v", c.Mark.Seq, last, c.More)
+			}
+			if c.Mark.Seq == last {
+				return done
+			}
+			return nil
+		}, "key")
+		if err != done {
+			t.Fatal(err)
+		}
+		same(t, pages, []int{16, 12})
+	})
+}
+
+// Nobody waits for, or holds, what is of other kinds.
+func TestOnlyTheKindsFollowedAreRead(t *testing.T) {
+	onBoth(t, func(t *testing.T, p place) {
+		s := p.open(t)
+		var copied copyOf
+		from := copied.load(t, s, "key")
+		for i := range 3 {
+			var writes []store.Write
+			for k := range 600 {
+				writes = append(writes, store.Put(store.Record{Kind: "other", ID: fmt.Sprint(i, "-", k)}))
+			}
+			commit(t, s, writes...)
+		}
+		commit(t, s, store.Put(key("a", "", "1")), store.Delete("other", "0-0", 0))
+		done := errors.New("all was told")
+		err := s.Follow(t.Context(), from, func(c store.Changes) error {
+			if len(c.List) != 1 || c.More {
+				t.Errorf("%d changes, and more is %v", len(c.List), c.More)
+			}
+			return done
+		}, "key", "none")
+		if err != done {
+			t.Fatal(err)
+		}
+	})
 }

@@ -11,7 +11,9 @@
 // within a second.
 //
 // A write that was acknowledged is on disk. A write whose error is
-// ErrUnavailable may have happened or not.
+// ErrUnavailable may have happened or not. So may one whose ctx was cancelled:
+// Commit then returns context.Canceled, even where the database has taken the
+// write; who has to know reads again.
 package store
 
 import (

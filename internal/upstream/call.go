@@ -124,6 +124,13 @@ func (c *call) roundTrip(req *http.Request) (*http.Response, error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer func() {
+			if bug := recover(); bug != nil {
+				f := errBug("sending the request", bug)
+				c.cancel(f)
+				resp, err = nil, f
+			}
+		}()
 		resp, err = c.pool.transport.RoundTrip(req)
 	}()
 	for {

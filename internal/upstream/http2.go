@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -222,6 +224,23 @@ var (
 	errTakenBack   = fault.New(fault.ClientGone, "the rest of the request body was given up")
 	errDone        = fault.New(fault.ClientGone, "the exchange is over")
 )
+
+// Bug is a panic in a goroutine that is not the exchange's, where nobody else
+// would recover it: it costs one exchange, not the process. It is the cause of
+// a fault, for whoever has a log to put the stack in.
+type Bug struct {
+	While string
+	Panic any
+	Stack []byte
+}
+
+func (b *Bug) Error() string { return fmt.Sprintf("panic while %s: %v", b.While, b.Panic) }
+
+// errBug makes the fault. It is called where the panic is recovered, so that
+// the stack is that of the bug.
+func errBug(while string, bug any) *fault.Error {
+	return fault.New(fault.InternalError, "a bug in the gateway").Because(&Bug{while, bug, debug.Stack()})
+}
 
 // faultOf finds the fault in what ended something, or makes one.
 func faultOf(err error, otherwise *fault.Error) *fault.Error {

@@ -264,6 +264,7 @@ func TestABrokenRequestBodyResetsTheStream(t *testing.T) {
 		{"the client is gone", io.MultiReader(strings.NewReader("hello"), broken{}), -1, fault.ClientGone},
 		{"shorter than declared", strings.NewReader(strings.Repeat("a", 20_000)), 30_000, fault.RequestMalformed},
 		{"longer than declared", strings.NewReader(strings.Repeat("a", 40_000)), 30_000, fault.RequestMalformed},
+		{"a bug in what reads it", io.MultiReader(strings.NewReader("hello"), buggy{}), -1, fault.InternalError},
 		{"shorter, and held", strings.NewReader("hell"), 5, fault.RequestMalformed},
 		{"longer, and held", strings.NewReader("hello!"), 5, fault.RequestMalformed},
 	} {
@@ -296,6 +297,10 @@ func TestABrokenRequestBodyResetsTheStream(t *testing.T) {
 type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, errors.New("broken") }
+
+type buggy struct{}
+
+func (buggy) Read([]byte) (int, error) { panic("a bug") }
 
 // When an exchange is over, nobody reads its request body any more: the next
 // request of the connection begins there.

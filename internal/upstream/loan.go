@@ -61,9 +61,17 @@ func (l *loan) Read(p []byte) (int, error) {
 }
 
 // read reads from the client. A body that fails ends the call: the upstream
-// must not take what it got for the whole.
-func (l *loan) read(p []byte) (int, error) {
-	n, err := l.body.Read(p)
+// must not take what it got for the whole. So does one that panics: here we
+// are in a goroutine of the transport.
+func (l *loan) read(p []byte) (n int, err error) {
+	defer func() {
+		if bug := recover(); bug != nil {
+			f := errBug("reading the request body", bug)
+			l.c.cancel(f)
+			n, err = 0, f
+		}
+	}()
+	n, err = l.body.Read(p)
 	if l.left >= 0 {
 		if l.left -= int64(n); l.left < 0 || l.left > 0 && err == io.EOF {
 			err = errBodyEnd
