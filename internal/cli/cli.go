@@ -198,9 +198,6 @@ func (c *checkCmd) Run(e *env) error {
 		if len(report.Problems) == 0 {
 			fmt.Fprintf(e.out, "%s is right: %s, %s, %s, %s\n", c.Config,
 				count(report.Routes, "route"), count(report.Issuers, "issuer"), count(report.Upstreams, "upstream"), count(report.Consumers, "consumer"))
-			for _, w := range report.Warnings {
-				fmt.Fprintln(e.out, "warning:", w)
-			}
 			if len(report.Elsewhere) > 0 {
 				fmt.Fprintf(e.out, "not in this file, so to be found in the store: %s %s\n", plural(len(report.Elsewhere), "consumer"), strings.Join(report.Elsewhere, ", "))
 			}
