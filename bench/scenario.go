@@ -91,6 +91,7 @@ var scenarios = []scenario{
 		measures: usual,
 		peers:    []contender{nginxPlain, nginxLog, {name: "HAProxy", does: "proxies, checks nothing, logs nothing", kind: haproxy}, warderPlain},
 		targets: []target{
+			{what: "no checks: CPU ÷ nginx without a log", of: cpu, to: "nginx", bound: 1.1},
 			{what: "allocations per request, no checks (0: less than 0.1, as the probes' own connections allocate)", of: allocations, bound: 0.1},
 		},
 	},
@@ -100,6 +101,7 @@ var scenarios = []scenario{
 		measures: usual,
 		peers:    []contender{nginxPlain, haproxyJWT, warderJWT},
 		targets: []target{
+			{what: "full chain: CPU ÷ nginx that checks nothing", of: cpu, to: "nginx", bound: 1.25},
 			{what: "allocations per request, full chain", of: allocations, bound: 5},
 		},
 	},
