@@ -242,6 +242,21 @@ func (b *browser) wants(status int, code, method, at string, fields ...string) {
 	}
 }
 
+// comesTo asks until the answer has the status, for ten seconds at most, and
+// judges that answer as wants does.
+func (b *browser) comesTo(status int, code, method, at string, fields ...string) {
+	b.t.Helper()
+	for over := time.Now().Add(10 * time.Second); time.Now().Before(over); time.Sleep(20 * time.Millisecond) {
+		if resp, body := b.ask(method, at, fields...); resp.StatusCode == status {
+			if !strings.Contains(body, code) {
+				b.t.Errorf("%s %s: %s, want %s", method, at, body, code)
+			}
+			return
+		}
+	}
+	b.t.Fatalf("%s %s never came to %d\n%s", method, at, status, b.r.errors)
+}
+
 func (b *browser) session() (name, value string) {
 	for name, value := range b.cookies {
 		if strings.HasPrefix(name, "__Host-warder-session-") {
