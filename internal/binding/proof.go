@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,7 +17,6 @@ import (
 const (
 	maxProof = 4 << 10 // bytes of the field
 	maxJTI   = 128     // bytes
-	maxTime  = 1 << 53 // the largest integer that JSON carries everywhere (RFC 8259 section 6)
 )
 
 // window is how far a proof's iat may lie from our time, either way.
@@ -126,11 +124,9 @@ func (f *proof) readClaims(claims exchange.Claims) error {
 	if !ok {
 		return errors.New("the proof has no iat")
 	}
-	n, err := strconv.ParseUint(string(raw), 10, 63)
-	if err != nil || n > maxTime {
+	if f.iat, ok = raw.Seconds(); !ok {
 		return errors.New("the proof's iat is not an integer from 0 to 2^53")
 	}
-	f.iat = int64(n)
 	if raw, ok = claims.Get("nonce"); ok {
 		if f.nonce, f.asked = raw.Text(); !f.asked {
 			return errors.New("the proof's nonce is not a string")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -117,6 +118,17 @@ func (v JSON) Text() (text string, ok bool) {
 		return "", false
 	}
 	return unquote(string(v))
+}
+
+// Seconds returns a moment in Unix seconds: an integer from 0 to 2^53, the
+// largest that JSON carries everywhere (RFC 8259 section 6), written without
+// fraction or exponent. ok is false for anything else.
+func (v JSON) Seconds() (n int64, ok bool) {
+	u, err := strconv.ParseUint(string(v), 10, 63)
+	if err != nil || u > 1<<53 {
+		return 0, false
+	}
+	return int64(u), true
 }
 
 // Texts returns the texts of a string or an array of strings; ok is false for

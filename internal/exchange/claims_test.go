@@ -111,6 +111,20 @@ func TestClaimPaths(t *testing.T) {
 	}
 }
 
+// Moments are whole seconds, in one spelling, that no reader of JSON rounds.
+func TestMomentsAreWholeSeconds(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[exchange.JSON]int64{
+		"0": 0, "1750000000": 1750000000, "9007199254740992": 1 << 53,
+		"9007199254740993": -1, "18446744073709551616": -1, "-1": -1, "-0": -1, "1.0": -1, "1e9": -1,
+		`"1750000000"`: -1, "null": -1, "true": -1, "[1]": -1, "{}": -1, "": -1,
+	} {
+		if n, ok := raw.Seconds(); ok != (want >= 0) || n != max(want, 0) {
+			t.Errorf("%s: %d %v", raw, n, ok)
+		}
+	}
+}
+
 func TestALookAtClaimsCostsNoAllocation(t *testing.T) {
 	c, err := exchange.ParseClaims([]byte(`{"tenant":42,"realm_access":{"roles":["x"],"n.m":"dotted"}}`))
 	if err != nil {

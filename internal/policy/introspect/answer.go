@@ -3,7 +3,6 @@ package introspect
 import (
 	"crypto/sha256"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -33,10 +32,6 @@ type known struct {
 	identity atomic.Pointer[exchange.Identity]
 }
 
-// maxTime is the largest integer that JSON carries everywhere (RFC 8259
-// section 6).
-const maxTime = 1 << 53
-
 // typeAny is the tokenType of issuers whose tokens are not told apart.
 const typeAny = "any"
 
@@ -55,7 +50,7 @@ func (p *policy) conclude(digest [sha256.Size]byte, active bool, answer exchange
 		k.read(p, answer)
 		if id := k.identity.Load(); id != nil {
 			iat, _ := answer.Get("iat")
-			issued, _ := strconv.ParseInt(string(iat), 10, 64) // 0: it does not say
+			issued, _ := iat.Seconds() // 0: it does not say
 			t := exchange.NewToken(digest, p.URL, id.TokenID, id.Subject, issued, p.skew)
 			id.Token, id.Whose = &t, exchange.MarkOf(exchange.RevokedConsumer, id.Consumer)
 		}
@@ -154,11 +149,9 @@ func (k *known) times(c exchange.Claims) (reason string) {
 			}
 			continue
 		}
-		n, err := strconv.ParseUint(string(raw), 10, 63)
-		if err != nil || n > maxTime {
+		if *m.to, ok = raw.Seconds(); !ok {
 			return m.name + " is not an integer from 0 to 2^53"
 		}
-		*m.to = int64(n)
 	}
 	return ""
 }

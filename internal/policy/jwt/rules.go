@@ -2,7 +2,6 @@ package jwt
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -213,10 +212,6 @@ type times struct {
 	exp, nbf, iat int64 // nbf, iat: 0 if absent, which refuses nothing
 }
 
-// maxTime is the largest integer that JSON carries everywhere (RFC 8259
-// section 6).
-const maxTime = 1 << 53
-
 // read takes the times from the payload, or says what is wrong with them.
 func (t *times) read(c exchange.Claims) (reason string) {
 	for _, m := range [...]struct {
@@ -230,11 +225,9 @@ func (t *times) read(c exchange.Claims) (reason string) {
 			}
 			continue
 		}
-		n, err := strconv.ParseUint(string(raw), 10, 63)
-		if err != nil || n > maxTime {
+		if *m.to, ok = raw.Seconds(); !ok {
 			return m.name + " is not an integer from 0 to 2^53"
 		}
-		*m.to = int64(n)
 	}
 	return ""
 }
