@@ -36,7 +36,7 @@ long: deps ## by hand: every fuzz target for T (default 1m), h2spec, slow client
 	go test -tags long -run '^TestLargeBodies' -count=1 -timeout 1h -v ./internal/gateway
 	go test -run '^TestAKilledProcess' -count=1 -timeout 20m ./internal/store -kills 100
 	go test -run '^TestManyKeys' -count=1 -timeout 20m -v ./internal/directory -many 1000000
-	go run ./scripts/mutate ./internal/policy/jwt
+	go run ./scripts/mutate ./internal/policy/jwt ./internal/tokens
 	go test -tags long -run '^TestSoak$$' -count=1 -timeout 1h -v ./test/e2e -soak $(SOAK)
 
 check: format gen-clean tidy vet staticcheck arch ## all but the tests: formats, generated files, lint, house rules, docs

@@ -30,6 +30,7 @@ var layers = [][]string{
 	{"internal/http1", "internal/route", "internal/config", "internal/keys", "internal/store", "internal/counters", "internal/guessing"},
 	{"internal/binding"},
 	{"internal/pipeline", "internal/upstream", "internal/directory", "internal/login", "internal/audit", "internal/events"},
+	{"internal/tokens"},
 	{"internal/policy/*"},
 	{"internal/policy"},
 	{"internal/snapshot"},

@@ -2,7 +2,6 @@ package introspect
 
 import (
 	"crypto/sha256"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/keys"
+	"github.com/warder-gateway/warder/internal/tokens"
 )
 
 // known is what is kept of the issuer's word on a token: numbers and texts
@@ -32,13 +32,6 @@ type known struct {
 	identity atomic.Pointer[exchange.Identity]
 }
 
-// typeAny is the tokenType of issuers whose tokens are not told apart.
-const typeAny = "any"
-
-// subjectMark stands between an issuer and the subject of a token without a
-// client, where the name of a consumer is printed.
-const subjectMark = "subject:"
-
 // conclude makes of an answer about the token of this digest what is remembered
 // of it.
 func (p *policy) conclude(digest [sha256.Size]byte, active bool, answer exchange.Claims) keys.Conclusion {
@@ -51,7 +44,7 @@ func (p *policy) conclude(digest [sha256.Size]byte, active bool, answer exchange
 		if id := k.identity.Load(); id != nil {
 			iat, _ := answer.Get("iat")
 			issued, _ := iat.Seconds() // 0: it does not say
-			t := exchange.NewToken(digest, p.URL, id.TokenID, id.Subject, issued, p.skew)
+			t := exchange.NewToken(digest, p.URL, id.TokenID, id.Subject, issued, p.Skew)
 			id.Token, id.Whose = &t, exchange.MarkOf(exchange.RevokedConsumer, id.Consumer)
 		}
 		for i := range answer {
@@ -78,18 +71,18 @@ func (k *known) read(p *policy, c exchange.Claims) {
 		k.refusal, k.because = fault.TokenTypeWrong, reason
 		return
 	}
-	if p.TokenType != typeAny {
-		if k.because = marksOfOthers(c); k.because != "" {
+	if p.TokenType != tokens.TypeAny {
+		if k.because = tokens.MarksOfOthers(c, ""); k.because != "" {
 			k.refusal = fault.TokenTypeWrong
 			return
 		}
 	}
-	k.marked = tokenType != "" || topString(c, "token_use") == "access" || isPresented(topString(c, "typ"))
+	k.marked = tokenType != "" || tokens.Marked(c)
 	if k.because = k.times(c); k.because != "" {
 		return
 	}
-	k.aud, k.audOK = audience(c)
-	k.clientID = topString(c, "client_id")
+	k.aud, k.audOK = tokens.Audience(c)
+	k.clientID, _ = tokens.Text(c, "client_id")
 	k.bind(c, tokenType)
 	id, reason := k.identify(p, c)
 	if k.because = reason; reason != "" {
@@ -113,61 +106,20 @@ func typeOf(c exchange.Claims) (name, reason string) {
 	return name, ""
 }
 
-// marksOfOthers says what marks the answer as being about an ID token, a
-// refresh token, a logout token or an event.
-func marksOfOthers(c exchange.Claims) string {
-	presented := isPresented(topString(c, "typ"))
-	if has(c, "typ") && !presented {
-		return "typ is that of another kind of token"
-	}
-	if has(c, "token_use") && topString(c, "token_use") != "access" {
-		return "token_use is not access"
-	}
-	for _, name := range [...]string{"at_hash", "c_hash", "s_hash", "events"} {
-		if has(c, name) {
-			return name + " marks another kind of token"
-		}
-	}
-	if has(c, "nonce") && !presented {
-		return "nonce marks an ID token"
-	}
-	return ""
-}
-
-func isPresented(typ string) bool { return typ == "Bearer" || typ == "DPoP" }
-
 // times reads the moments, or says what is wrong with them.
 func (k *known) times(c exchange.Claims) (reason string) {
 	for _, m := range [...]struct {
 		name string
 		to   *int64
 	}{{"exp", &k.exp}, {"nbf", &k.nbf}} {
-		raw, ok := c.Get(m.name)
-		if !ok {
-			if m.name == "exp" {
-				return "the issuer's answer has no exp"
-			}
-			continue
-		}
-		if *m.to, ok = raw.Seconds(); !ok {
-			return m.name + " is not an integer from 0 to 2^53"
+		switch there, reason := tokens.Moment(c, m.name, m.to); {
+		case reason != "":
+			return reason
+		case !there && m.name == "exp":
+			return "the issuer's answer has no exp"
 		}
 	}
 	return ""
-}
-
-// audience returns aud; ok is false when it is there but neither a string nor
-// an array of strings that is not empty.
-func audience(c exchange.Claims) (aud []string, ok bool) {
-	raw, there := c.Get("aud")
-	if !there {
-		return nil, true
-	}
-	aud, ok = raw.Texts()
-	if !ok || len(aud) == 0 {
-		return nil, false
-	}
-	return aud, true
 }
 
 // bind reads what the token is bound to (RFC 7800). Whatever is not understood
@@ -191,18 +143,13 @@ func (k *known) bind(c exchange.Claims, tokenType string) {
 // bearer somebody else.
 func (k *known) identify(p *policy, c exchange.Claims) (id *exchange.Identity, reason string) {
 	id = &exchange.Identity{Method: "introspect", Proof: "introspection", Issuer: p.Name, Expires: time.Unix(k.exp, 0), Claims: c}
-	for _, m := range [...]struct {
-		name string
-		to   *string
-	}{{"sub", &id.Subject}, {"jti", &id.TokenID}} {
-		if !has(c, m.name) {
-			continue
-		}
-		if *m.to = topString(c, m.name); *m.to == "" {
-			return nil, m.name + " is not a string that says something"
-		}
+	if id.Subject, reason = tokens.Says(c, "sub"); reason != "" {
+		return nil, reason
 	}
-	if id.Client, reason = p.clientOf(c); reason != "" {
+	if id.TokenID, reason = tokens.Says(c, "jti"); reason != "" {
+		return nil, reason
+	}
+	if id.Client, reason = p.ClientOf(c); reason != "" {
 		return nil, reason
 	}
 	if raw, ok := c.Get("scope"); ok && raw != "null" {
@@ -210,66 +157,12 @@ func (k *known) identify(p *policy, c exchange.Claims) (id *exchange.Identity, r
 		if !ok {
 			return nil, "scope is not a string"
 		}
-		for word := range strings.SplitSeq(scope, " ") {
-			if word != "" && !slices.Contains(id.Scopes, word) {
-				id.Scopes = append(id.Scopes, word)
-			}
-		}
+		id.Scopes = tokens.Words(nil, scope)
 	}
-	for _, path := range p.Roles {
-		raw, ok := c.Lookup(path)
-		if !ok || raw == "null" {
-			continue
-		}
-		texts, ok := raw.Texts()
-		if !ok {
-			return nil, path + " is neither a string nor a list of strings"
-		}
-		for _, text := range texts {
-			if text != "" && !slices.Contains(id.Roles, text) {
-				id.Roles = append(id.Roles, text)
-			}
-		}
+	if id.Roles, reason = p.RolesOf(c); reason != "" {
+		return nil, reason
 	}
-	k.consumer = p.Name + "/" + id.Client
-	if id.Client == "" {
-		k.consumer = p.Name + "/" + subjectMark + id.Subject
-	}
+	k.consumer = p.ConsumerOf(id)
 	id.Consumer = k.consumer
 	return id, ""
-}
-
-// clientOf returns the calling application: the first of the issuer's claims
-// that is there.
-func (p *policy) clientOf(c exchange.Claims) (client, reason string) {
-	for _, name := range p.Consumer {
-		raw, ok := c.Lookup(name)
-		if !ok {
-			continue
-		}
-		client, ok := raw.Text()
-		switch {
-		case !ok || client == "":
-			return "", name + " is not a string that says something"
-		case strings.HasPrefix(client, subjectMark):
-			return "", name + " reads like a subject, which no client may"
-		}
-		return client, ""
-	}
-	return "", ""
-}
-
-// has reports whether the answer has a member, whatever its value: enough to
-// refuse.
-func has(c exchange.Claims, name string) bool {
-	_, ok := c.Get(name)
-	return ok
-}
-
-// topString returns a member that is a string, empty if there is none. Unlike
-// Claims.String it knows no paths.
-func topString(c exchange.Claims, name string) string {
-	raw, _ := c.Get(name)
-	text, _ := raw.Text()
-	return text
 }

@@ -1,6 +1,7 @@
 package introspect
 
 import (
+	"crypto/sha256"
 	"slices"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/pipeline"
+	"github.com/warder-gateway/warder/internal/tokens"
 )
 
 // retryUnavailable is when a caller may come again after an outage.
@@ -17,52 +19,36 @@ const retryUnavailable = 5 * time.Second
 
 // Authenticate implements pipeline.Authenticator.
 func (p *policy) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchange.Identity, pipeline.Verdict) {
-	value, n := x.Req.Get(exchange.HeaderAuthorization)
+	c, v := tokens.Presented(x, w)
 	switch {
-	case n == 0:
-		return nil, pipeline.NotMine
-	case n > 1:
-		x.Trail.Saw("because", "there is more than one Authorization field")
-		return nil, pipeline.Refuse(fault.CredentialAmbiguous)
-	case w.Now.IsZero():
-		// Without a clock every token would be fresh.
-		return nil, pipeline.Refuse(fault.InternalError)
-	}
-	how, token := credential(value)
-	switch {
-	case how == other:
-		x.Trail.Saw("because", "the Authorization field is of another scheme than Bearer")
-		return nil, pipeline.NotMine
-	case how == broken:
-		x.Trail.Saw("because", "the Authorization field holds no token")
-		return nil, pipeline.Refuse(fault.CredentialMalformed)
-	case len(token) > maxToken:
-		x.Trail.Saw("because", "the token is longer than 16 KiB")
-		return nil, pipeline.Refuse(fault.CredentialMalformed)
-	case !p.IntrospectJWT && structured(token):
+	case !v.Passed():
+		return nil, v
+	case !tokens.Token68(c.Token):
+		return nil, tokens.Malformed(x, "the Authorization field holds no token")
+	case !p.IntrospectJWT && structured(c.Token):
 		x.Trail.Saw("because", "the token is a JWT, and the issuer is asked about those only with introspection.jwt")
 		return nil, pipeline.NotMine
 	}
-	id := p.verdictID(token)
+	id := keys.VerdictID{Token: sha256.Sum256(c.Token), Rules: p.ID}
 	if k, _ := p.Introspector.Known(&id, w.Now).(*known); k != nil {
-		return p.admit(x, w, k, token, how)
+		return p.admit(x, w, k, c)
 	}
-	return p.ask(x, w, id, token, how)
+	return p.ask(x, w, id, c)
 }
 
 // ask judges a token of which nothing is known.
-func (p *policy) ask(x *exchange.Exchange, w *pipeline.World, id keys.VerdictID, token []byte, how scheme) (*exchange.Identity, pipeline.Verdict) {
+func (p *policy) ask(x *exchange.Exchange, w *pipeline.World, id keys.VerdictID, c tokens.Credential) (*exchange.Identity, pipeline.Verdict) {
 	if !w.Remote {
 		x.Trail.Saw("issuer", p.Name)
 		x.Trail.Saw("because", "the issuer would have to be asked")
 		return nil, pipeline.CannotTell(fault.IdentityUnavailable)
 	}
-	value, err := p.Introspector.Ask(x.Context(), &id, string(token), w.Now, func() error { return p.charge(x, w) }, func(active bool, answer exchange.Claims) keys.Conclusion {
+	value, err := p.Introspector.Ask(x.Context(), &id, string(c.Token), w.Now, func() error { return p.charge(x, w) }, func(active bool, answer exchange.Claims) keys.Conclusion {
 		return p.conclude(id.Token, active, answer)
 	})
 	k, _ := value.(*known)
 	if err == nil && k != nil {
-		return p.admit(x, w, k, token, how)
+		return p.admit(x, w, k, c)
 	}
 	x.Trail.Saw("issuer", p.Name)
 	if fault.Of(err) == fault.RateLimited {
@@ -101,7 +87,7 @@ func (p *policy) charge(x *exchange.Exchange, w *pipeline.World) error {
 
 // admit judges what depends on the moment and on how the token was presented,
 // and returns the identity the token proves.
-func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, k *known, token []byte, how scheme) (*exchange.Identity, pipeline.Verdict) {
+func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, k *known, c tokens.Credential) (*exchange.Identity, pipeline.Verdict) {
 	now := w.Now.Unix()
 	id := k.identity.Load()
 	switch {
@@ -112,16 +98,16 @@ func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, k *known, token 
 	case k.refusal != fault.None || id == nil:
 		return nil, p.refuse(x, k.refusal, k.because)
 	case now >= k.exp:
-		return nil, p.refuse(x, fault.TokenExpired, "expired "+span(now-k.exp)+" ago, and the issuer calls it active")
-	case now < k.nbf-p.skew:
-		return nil, p.refuse(x, fault.TokenNotYetValid, "valid (nbf) only "+span(k.nbf-now)+" from now")
+		return nil, p.refuse(x, fault.TokenExpired, "expired "+tokens.Span(now-k.exp)+" ago, and the issuer calls it active")
+	case now < k.nbf-p.Skew:
+		return nil, p.refuse(x, fault.TokenNotYetValid, "valid (nbf) only "+tokens.Span(k.nbf-now)+" from now")
 	case !p.meantFor(k):
-		x.Trail.Saw("want", p.want)
+		x.Trail.Saw("want", p.Want)
 		x.Trail.Saw("have", k.audienceText())
 		x.Trail.Saw("issuer", p.Name)
 		return nil, pipeline.Refuse(fault.TokenAudienceWrong)
 	}
-	come := binding.Presented{Token: token, DPoP: how == dpop, Now: w.Now, Nonces: p.nonces, Replays: w.Replays, Look: !w.Remote}
+	come := binding.Presented{Token: c.Token, DPoP: c.DPoP, Now: w.Now, Nonces: p.nonces, Replays: w.Replays, Look: !w.Remote}
 	if code, reason := k.cnf.Check(x, p.Binding, &come); code != fault.None {
 		return nil, p.refuse(x, code, reason)
 	}
@@ -206,13 +192,4 @@ func (p *policy) refuse(x *exchange.Exchange, code fault.Code, reason string) pi
 	x.Trail.Saw("issuer", p.Name)
 	x.Trail.Saw("because", reason)
 	return pipeline.Refuse(code)
-}
-
-// span writes a number of seconds for people.
-func span(seconds int64) string {
-	const century = 100 * 365 * 24 * 3600
-	if seconds > century {
-		return "more than a century"
-	}
-	return (time.Duration(seconds) * time.Second).String()
 }

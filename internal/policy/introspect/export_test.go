@@ -4,6 +4,7 @@ import (
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/pipeline"
+	"github.com/warder-gateway/warder/internal/tokens"
 )
 
 // Judge judges what an issuer said as if a request had just asked for it.
@@ -14,5 +15,5 @@ func Judge(iss *pipeline.Issuer, active bool, answer exchange.Claims, x *exchang
 	if err != nil {
 		panic(err)
 	}
-	return p.admit(x, w, p.conclude([32]byte{}, active, answer).Value.(*known), []byte("token"), bearer)
+	return p.admit(x, w, p.conclude([32]byte{}, active, answer).Value.(*known), tokens.Credential{Token: []byte("token")})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/pipeline"
+	"github.com/warder-gateway/warder/internal/tokens"
 )
 
 // When a caller may come again after a refusal that is our own fault.
@@ -24,47 +25,30 @@ const (
 
 // Authenticate implements pipeline.Authenticator.
 func (p *policy) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchange.Identity, pipeline.Verdict) {
-	value, n := x.Req.Get(exchange.HeaderAuthorization)
-	switch {
-	case n == 0:
-		return nil, pipeline.NotMine
-	case n > 1:
-		x.Trail.Saw("because", "there is more than one Authorization field")
-		return nil, pipeline.Refuse(fault.CredentialAmbiguous)
-	case w.Now.IsZero():
-		// Without a clock every token would be fresh.
-		return nil, pipeline.Refuse(fault.InternalError)
+	c, v := tokens.Presented(x, w)
+	if !v.Passed() {
+		return nil, v
 	}
-	how, token := credential(value)
-	switch {
-	case how == other:
-		x.Trail.Saw("because", "the Authorization field is of another scheme than Bearer")
-		return nil, pipeline.NotMine
-	case how == broken:
-		return nil, malformed(x, "the Authorization field holds no token")
-	case len(token) > maxToken:
-		return nil, malformed(x, "the token is longer than 16 KiB")
-	}
-	id := keys.VerdictID{Token: sha256.Sum256(token)}
+	id := keys.VerdictID{Token: sha256.Sum256(c.Token)}
 	for _, iss := range p.issuers {
-		id.Rules = iss.rules
+		id.Rules = iss.ID
 		t, _ := iss.Verdicts.Get(&id, w.Now).(*accepted)
 		if t != nil && t.set == iss.Keys {
-			return p.admit(x, w, iss, t, token, how)
+			return p.admit(x, w, iss, t, c)
 		}
 	}
-	return p.verify(x, w, id, token, how)
+	return p.verify(x, w, id, c)
 }
 
 // verify judges a token that is not known.
-func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.VerdictID, token []byte, how scheme) (*exchange.Identity, pipeline.Verdict) {
-	f, err := parse(token)
+func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.VerdictID, c tokens.Credential) (*exchange.Identity, pipeline.Verdict) {
+	f, err := parse(c.Token)
 	if err != nil {
 		if no := opaque(""); errors.As(err, &no) { // a token that only its issuer can read
 			x.Trail.Saw("because", err.Error())
 			return nil, pipeline.Unclaimed(fault.CredentialMalformed)
 		}
-		return nil, malformed(x, err.Error())
+		return nil, tokens.Malformed(x, err.Error())
 	}
 	iss, ok := p.issuerOf(f)
 	if !slices.ContainsFunc(p.issuers, func(iss *issuer) bool { return slices.Contains(iss.Algorithms, f.alg) }) {
@@ -97,7 +81,7 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.Verdict
 	}
 	wasted := true
 	defer func() { entry.Leave(wasted) }()
-	err = keys.Verify(key, f.token, f.alg, w.Now, time.Duration(iss.skew)*time.Second)
+	err = keys.Verify(key, f.token, f.alg, w.Now, time.Duration(iss.Skew)*time.Second)
 	second := fault.Of(err)
 	held := err == nil || second == fault.TokenExpired || second == fault.TokenNotYetValid || second == fault.CredentialMalformed
 	if !held {
@@ -111,7 +95,7 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.Verdict
 	if reason := iss.wrongTenant(f.claims, key); reason != "" {
 		return nil, refuseFor(x, iss, fault.TokenIssuerUnknown, reason)
 	}
-	aud, audOK := audience(f.claims)
+	aud, audOK := tokens.Audience(f.claims)
 	if reason := iss.wrongType(f, aud); reason != "" {
 		x.Trail.Saw("issuer", iss.Name)
 		x.Trail.Saw("because", reason)
@@ -122,29 +106,29 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.Verdict
 		t.cnf = binding.Parse(cnf)
 	}
 	if reason := t.times.read(f.claims); reason != "" {
-		return nil, malformed(x, reason)
+		return nil, tokens.Malformed(x, reason)
 	}
-	if err != nil && t.times.check(w.Now.Unix(), iss.skew) == inTime {
+	if err != nil && t.times.check(w.Now.Unix(), iss.Skew) == inTime {
 		// The library refuses what we would not: it has the last word.
 		return nil, refuseFor(x, iss, second, err.Error())
 	}
-	t.presents.clientID, _ = topString(f.claims, "client_id")
-	t.presents.tokenUse, _ = topString(f.claims, "token_use")
+	t.presents.clientID, _ = tokens.Text(f.claims, "client_id")
+	t.presents.tokenUse, _ = tokens.Text(f.claims, "token_use")
 	t.meant = t.presents.meantFor(iss)
 	reason := iss.identify(t, f)
-	url, _ := topString(f.claims, "iss") // of its tenant, where one issuer has many
-	t.token = exchange.NewToken(id.Token, url, t.first.TokenID, t.first.Subject, t.times.iat, iss.skew)
+	url, _ := tokens.Text(f.claims, "iss") // of its tenant, where one issuer has many
+	t.token = exchange.NewToken(id.Token, url, t.first.TokenID, t.first.Subject, t.times.iat, iss.Skew)
 	t.first.Token, t.first.Whose = &t.token, exchange.MarkOf(exchange.RevokedConsumer, t.first.Consumer)
-	identity, v := p.admit(x, w, iss, t, token, how)
+	identity, v := p.admit(x, w, iss, t, c)
 	if !v.Passed() {
 		wasted = v.Code().Status() != 503 // which is our outage
 		return nil, v
 	}
 	if identity == nil {
-		return nil, malformed(x, reason)
+		return nil, tokens.Malformed(x, reason)
 	}
 	wasted = false
-	id.Rules = iss.rules
+	id.Rules = iss.ID
 	iss.Verdicts.Put(&id, t, key, w.Now, time.Unix(t.times.exp, 0), sizeOf(f))
 	return identity, v
 }
@@ -154,7 +138,7 @@ func sizeOf(f *form) int { return 2*len(f.token) + 64*len(f.claims) + 1024 }
 
 // issuerOf finds the issuer that the payload names.
 func (p *policy) issuerOf(f *form) (*issuer, bool) {
-	name, ok := topString(f.claims, "iss")
+	name, ok := tokens.Text(f.claims, "iss")
 	for _, iss := range p.issuers {
 		if ok && iss.Accepts(name) {
 			return iss, true
@@ -195,19 +179,19 @@ func (p *policy) key(x *exchange.Exchange, w *pipeline.World, iss *issuer, f *fo
 
 // admit judges what depends on the moment and on how the token was presented,
 // and returns the identity the token proves; nil with Pass if it proves none.
-func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, iss *issuer, t *accepted, token []byte, how scheme) (*exchange.Identity, pipeline.Verdict) {
+func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, iss *issuer, t *accepted, c tokens.Credential) (*exchange.Identity, pipeline.Verdict) {
 	now := w.Now.Unix()
-	if when := t.times.check(now, iss.skew); when != inTime {
+	if when := t.times.check(now, iss.Skew); when != inTime {
 		return nil, untimely(x, iss, &t.times, when, now)
 	}
 	if !t.meant {
-		x.Trail.Saw("want", iss.want)
+		x.Trail.Saw("want", iss.Want)
 		x.Trail.Saw("have", t.presents.audienceText())
 		x.Trail.Saw("issuer", iss.Name)
 		return nil, pipeline.Refuse(fault.TokenAudienceWrong)
 	}
-	if t.cnf != nil || how != bearer || iss.Binding != binding.AsIssued {
-		come := binding.Presented{Token: token, DPoP: how == dpop, Now: w.Now, Nonces: p.nonces, Replays: w.Replays, Look: !w.Remote}
+	if t.cnf != nil || c.DPoP || iss.Binding != binding.AsIssued {
+		come := binding.Presented{Token: c.Token, DPoP: c.DPoP, Now: w.Now, Nonces: p.nonces, Replays: w.Replays, Look: !w.Remote}
 		if code, reason := t.cnf.Check(x, iss.Binding, &come); code != fault.None {
 			return nil, refuseFor(x, iss, code, reason)
 		}
@@ -262,11 +246,6 @@ func revoked(x *exchange.Exchange, iss *issuer, code fault.Code) pipeline.Verdic
 	return refuseFor(x, iss, code, "the token was revoked here")
 }
 
-func malformed(x *exchange.Exchange, reason string) pipeline.Verdict {
-	x.Trail.Saw("because", reason)
-	return pipeline.Refuse(fault.CredentialMalformed)
-}
-
 func refuseFor(x *exchange.Exchange, iss *issuer, code fault.Code, reason string) pipeline.Verdict {
 	x.Trail.Saw("issuer", iss.Name)
 	x.Trail.Saw("because", reason)
@@ -289,7 +268,7 @@ func (p *policy) issuerUnknown(x *exchange.Exchange, f *form) pipeline.Verdict {
 	for _, iss := range p.issuers {
 		want = append(want, iss.URL)
 	}
-	have, ok := topString(f.claims, "iss")
+	have, ok := tokens.Text(f.claims, "iss")
 	if !ok {
 		have = "(no iss)"
 	}

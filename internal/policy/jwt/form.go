@@ -7,63 +7,14 @@ import (
 	"fmt"
 
 	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/tokens"
 )
 
-// Bounds of a token, in bytes.
+// Bounds of a token's header, in bytes.
 const (
-	maxToken  = 16 << 10
 	maxHeader = 2 << 10 // decoded
 	maxKeyID  = 256
 )
-
-// scheme is how a token was presented.
-type scheme uint8
-
-const (
-	other  scheme = iota // not a token: nothing of ours
-	broken               // one of our schemes, but nothing behind it
-	bearer               // RFC 6750
-	dpop                 // RFC 9449
-)
-
-// credential takes the token out of the value of an Authorization field:
-// scheme, spaces, token68 (RFC 9110 section 11.4). That the token holds only
-// what token68 allows, and less, is seen when it is decoded.
-func credential(value []byte) (scheme, []byte) {
-	how, rest := bearer, []byte(nil)
-	switch {
-	case len(value) >= 6 && exchange.EqualFold(value[:6], "bearer"):
-		rest = value[6:]
-	case len(value) >= 4 && exchange.EqualFold(value[:4], "dpop"):
-		how, rest = dpop, value[4:]
-	default:
-		return other, nil
-	}
-	if len(rest) > 0 && tchar[rest[0]] {
-		return other, nil // a scheme with a longer name
-	}
-	token := bytes.TrimLeft(rest, " ")
-	if len(token) == len(rest) || len(token) == 0 {
-		return broken, nil
-	}
-	return how, token
-}
-
-var (
-	base64URL = set("-_")
-	tchar     = set("!#$%&'*+-.^_`|~")
-)
-
-// set makes a set of the ASCII letters, the digits and more.
-func set(more string) (t [256]bool) {
-	for c := range t {
-		t[c] = c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-	}
-	for i := range len(more) {
-		t[more[i]] = true
-	}
-	return t
-}
 
 // form is a token that is well-formed. Nothing in it may be believed yet.
 type form struct {
@@ -92,7 +43,7 @@ func parse(token []byte) (*form, error) {
 	return f, nil
 }
 
-// split takes token, of at most maxToken bytes, apart and reads its header.
+// split takes token, of bounded length, apart and reads its header.
 func (f *form) split(token []byte) (payload []byte, err error) {
 	first := bytes.IndexByte(token, '.')
 	last := bytes.LastIndexByte(token, '.')
@@ -152,14 +103,9 @@ func (f *form) readHeader(header exchange.Claims) error {
 // decode reads base64url without padding; the last bits that stand for
 // nothing are zero, so that a token has one spelling only.
 func decode(what string, part []byte) ([]byte, error) {
-	for _, c := range part {
-		if !base64URL[c] {
-			return nil, opaque("the token's " + what + " is not base64url")
-		}
-	}
 	b := make([]byte, base64.RawURLEncoding.DecodedLen(len(part)))
 	n, err := base64.RawURLEncoding.Strict().Decode(b, part)
-	if err != nil {
+	if err != nil || !tokens.Base64URL(part) { // line ends are passed over
 		return nil, opaque("the token's " + what + " is not base64url")
 	}
 	return b[:n], nil

@@ -4,13 +4,13 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/pipeline"
+	"github.com/warder-gateway/warder/internal/tokens"
 )
 
 // accepted is what is kept of a token whose signature held and whose type was
@@ -47,8 +47,8 @@ func (iss *issuer) wrongTenant(c exchange.Claims, key *keys.Key) string {
 	if len(iss.Tenants) == 0 {
 		return ""
 	}
-	name, _ := topString(c, "iss")
-	tid, _ := topString(c, "tid")
+	name, _ := tokens.Text(c, "iss")
+	tid, _ := tokens.Text(c, "tid")
 	if tid == "" || !slices.Contains(iss.Tenants, pipeline.Tenant{URL: name, ID: tid}) {
 		return "tid is not the tenant that iss names"
 	}
@@ -65,22 +65,19 @@ func (iss *issuer) wrongTenant(c exchange.Claims, key *keys.Key) string {
 
 // wrongType says why a token is no access token; empty if it is one.
 func (iss *issuer) wrongType(f *form, aud []string) string {
-	if iss.TokenType == typeAny {
+	if iss.TokenType == tokens.TypeAny {
 		return ""
 	}
 	typ := strings.TrimPrefix(strings.ToLower(f.typ), "application/")
 	switch {
-	case typ == typeHeader:
-		if iss.TokenType == typeHeader {
-			return ""
-		}
-		return marksOfOthers(f.claims)
-	case iss.TokenType == typeHeader:
+	case iss.TokenType == tokens.TypeHeader && typ == tokens.TypeHeader:
+		return ""
+	case iss.TokenType == tokens.TypeHeader:
 		return "the header's typ is not at+jwt"
-	case f.typed && typ != "jwt":
+	case f.typed && typ != "jwt" && typ != tokens.TypeHeader:
 		return "the header's typ is that of another kind of token"
 	}
-	if reason := marksOfOthers(f.claims); reason != "" {
+	if reason := tokens.MarksOfOthers(f.claims, " in the payload"); reason != "" || typ == tokens.TypeHeader {
 		return reason
 	}
 	if !marked(f.claims, aud) {
@@ -92,38 +89,9 @@ func (iss *issuer) wrongType(f *form, aud []string) string {
 	return ""
 }
 
-// presented reports whether the payload's typ is that of an access token.
-func presented(c exchange.Claims) bool {
-	typ, _ := topString(c, "typ")
-	return typ == "Bearer" || typ == "DPoP"
-}
-
-// marksOfOthers says what marks the payload as that of an ID token, a refresh
-// token, a logout token or an event.
-func marksOfOthers(c exchange.Claims) string {
-	if has(c, "typ") && !presented(c) {
-		return "typ in the payload is that of another kind of token"
-	}
-	if use, _ := topString(c, "token_use"); has(c, "token_use") && use != "access" {
-		return "token_use is not access"
-	}
-	for _, name := range [...]string{"at_hash", "c_hash", "s_hash", "events"} {
-		if has(c, name) {
-			return name + " marks another kind of token"
-		}
-	}
-	if has(c, "nonce") && !presented(c) {
-		return "nonce marks an ID token"
-	}
-	return ""
-}
-
 // marked reports whether something in the payload marks an access token.
 func marked(c exchange.Claims, aud []string) bool {
-	if presented(c) {
-		return true
-	}
-	if use, _ := topString(c, "token_use"); use == "access" {
+	if tokens.Marked(c) {
 		return true
 	}
 	for _, name := range [...]string{"scope", "scp", "client_id", "cid", "appid", "appidacr", "azpacr", "gty"} {
@@ -131,7 +99,7 @@ func marked(c exchange.Claims, aud []string) bool {
 			return true
 		}
 	}
-	azp, ok := topString(c, "azp")
+	azp, ok := tokens.Text(c, "azp")
 	return ok && !slices.Contains(aud, azp)
 }
 
@@ -148,8 +116,8 @@ func ownAudience(c exchange.Claims, aud []string) bool {
 	}
 	for _, a := range aud {
 		own := false
-		for _, name := range consumerClaims {
-			client, ok := topString(c, name)
+		for _, name := range tokens.ConsumerClaims {
+			client, ok := tokens.Text(c, name)
 			own = own || ok && client == a
 		}
 		if !own {
@@ -157,17 +125,6 @@ func ownAudience(c exchange.Claims, aud []string) bool {
 		}
 	}
 	return true
-}
-
-// audience returns aud; ok is false when it is there but neither a string nor
-// an array of strings that is not empty.
-func audience(c exchange.Claims) (aud []string, ok bool) {
-	raw, there := c.Get("aud")
-	if !there {
-		return nil, true
-	}
-	aud, _ = raw.Texts()
-	return aud, len(aud) > 0
 }
 
 // meantFor reports whether the token was made for the API behind us. azp never
@@ -218,15 +175,11 @@ func (t *times) read(c exchange.Claims) (reason string) {
 		name string
 		to   *int64
 	}{{"exp", &t.exp}, {"nbf", &t.nbf}, {"iat", &t.iat}} {
-		raw, ok := c.Get(m.name)
-		if !ok {
-			if m.name == "exp" {
-				return "the token has no exp"
-			}
-			continue
-		}
-		if *m.to, ok = raw.Seconds(); !ok {
-			return m.name + " is not an integer from 0 to 2^53"
+		switch there, reason := tokens.Moment(c, m.name, m.to); {
+		case reason != "":
+			return reason
+		case !there && m.name == "exp":
+			return "the token has no exp"
 		}
 	}
 	return ""
@@ -260,30 +213,14 @@ func untimely(x *exchange.Exchange, iss *issuer, t *times, when moment, now int6
 	x.Trail.Saw("issuer", iss.Name)
 	switch when {
 	case beforeNbf:
-		x.Trail.Saw("because", "valid (nbf) only "+span(t.nbf-now)+" from now")
+		x.Trail.Saw("because", "valid (nbf) only "+tokens.Span(t.nbf-now)+" from now")
 		return pipeline.Refuse(fault.TokenNotYetValid)
 	case beforeIat:
-		x.Trail.Saw("because", "issued (iat) "+span(t.iat-now)+" from now")
+		x.Trail.Saw("because", "issued (iat) "+tokens.Span(t.iat-now)+" from now")
 		return pipeline.Refuse(fault.TokenNotYetValid)
 	}
-	x.Trail.Saw("because", "expired "+span(now-t.exp)+" ago")
+	x.Trail.Saw("because", "expired "+tokens.Span(now-t.exp)+" ago")
 	return pipeline.Refuse(fault.TokenExpired)
-}
-
-// span writes a number of seconds for people.
-func span(seconds int64) string {
-	const century = 100 * 365 * 24 * 3600
-	if seconds > century {
-		return "more than a century"
-	}
-	return (time.Duration(seconds) * time.Second).String()
-}
-
-// has reports whether the payload has a member, whatever its value: enough
-// to refuse.
-func has(c exchange.Claims, name string) bool {
-	_, ok := c.Get(name)
-	return ok
 }
 
 // holds reports whether the payload has a member that says something: null
@@ -291,11 +228,4 @@ func has(c exchange.Claims, name string) bool {
 func holds(c exchange.Claims, name string) bool {
 	raw, ok := c.Get(name)
 	return ok && raw != "null"
-}
-
-// topString returns a member that is a string. Unlike Claims.String it knows
-// no paths: registered names hold no dots, and none may be found elsewhere.
-func topString(c exchange.Claims, name string) (string, bool) {
-	raw, _ := c.Get(name)
-	return raw.Text()
 }
