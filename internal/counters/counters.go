@@ -7,6 +7,7 @@ package counters
 import (
 	"crypto/sha256"
 	"errors"
+	"net/netip"
 	"time"
 )
 
@@ -112,6 +113,16 @@ func (k Key) With(tag byte, value []byte) Key {
 		value = value[96:]
 	}
 	return digest(append(append(append(room[:0], k[:]...), tag), value...))
+}
+
+// WithNetwork is With, of a network of whole bytes; the zero prefix is left out.
+func (k Key) WithNetwork(tag byte, network netip.Prefix) Key {
+	if !network.IsValid() {
+		return k
+	}
+	b := network.Addr().As16()
+	from := len(b) - network.Addr().BitLen()/8 // IPv4 is in the last four
+	return k.With(tag, b[from:from+network.Bits()/8])
 }
 
 func digest(b []byte) Key {

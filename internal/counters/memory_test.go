@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
@@ -295,6 +296,9 @@ func TestKeysKeepApartWhatIsDifferent(t *testing.T) {
 		"other tag":       base.With(2, nil),
 		"value":           base.With(1, []byte("a")),
 		"two values":      base.With(1, []byte("a")).With(1, []byte("b")),
+		"IPv4 network":    base.WithNetwork(1, netip.MustParsePrefix("97.98.99.100/32")),
+		"IPv6 network":    base.WithNetwork(1, netip.MustParsePrefix("6162:6364:6566:6768::/64")),
+		"IPv6 neighbour":  base.WithNetwork(1, netip.MustParsePrefix("6162:6364:6566:6769::/64")),
 		"joined":          base.With(1, []byte("ab")),
 		"the other order": base.With(1, []byte("b")).With(1, []byte("a")),
 		"longest short":   base.With(1, []byte(long[:96])),
@@ -312,6 +316,9 @@ func TestKeysKeepApartWhatIsDifferent(t *testing.T) {
 	}
 	if counters.KeyOf("limit").With(1, []byte("a")) != keys["value"] {
 		t.Error("the same parts give different keys")
+	}
+	if base.WithNetwork(1, netip.Prefix{}) != base {
+		t.Error("a network that is not known is counted as one")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/pipeline"
 	"github.com/warder-gateway/warder/internal/tokens"
@@ -62,17 +63,11 @@ func (p *policy) ask(x *exchange.Exchange, w *pipeline.World, id keys.VerdictID,
 	return nil, pipeline.Refuse(fault.IdentityUnavailable)
 }
 
-// charge counts an unknown token against the address that sent it, so that
+// charge counts an unknown token against the network that sent it, so that
 // guessing is neither fast nor a burden on the issuer.
 func (p *policy) charge(x *exchange.Exchange, w *pipeline.World) error {
 	charge := p.unknown
-	a := x.Client.Unmap()
-	switch b := a.As16(); {
-	case a.Is4():
-		charge.Key = charge.Key.With('4', b[12:])
-	case a.Is6():
-		charge.Key = charge.Key.With('6', b[:8]) // a caller has all addresses that share them
-	}
+	charge.Key = charge.Key.WithNetwork(1, guessing.Network(x.Client))
 	var state [1]counters.State
 	refused, err := w.Counters.Take(w.Now, []counters.Charge{charge}, state[:])
 	switch {

@@ -1,11 +1,10 @@
 package ratelimit
 
 import (
-	"net/netip"
-
 	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/pipeline"
 )
 
@@ -53,7 +52,7 @@ func extend(k counters.Key, place byte, p *pipeline.Per, x *exchange.Exchange) c
 	id := x.Identity
 	switch p.Kind {
 	case pipeline.PerIP:
-		return address(k, place+tagAddress, x.Client)
+		return k.WithNetwork(place+tagAddress, guessing.Network(x.Client))
 	case pipeline.PerHeader:
 		if value, n := x.Req.GetName(p.Name); n > 0 {
 			return k.With(place+tagHeader, value)
@@ -115,21 +114,6 @@ func both(k counters.Key, tag byte, issuer, name string) (next counters.Key, ok 
 	}
 	value := append(room[:0], byte(len(issuer)))
 	return k.With(tag, append(append(value, issuer...), name...)), true
-}
-
-// address adds the caller's address; of IPv6 the first 64 bits, because a
-// caller has all addresses that share them.
-func address(k counters.Key, tag byte, a netip.Addr) counters.Key {
-	a = a.Unmap()
-	switch {
-	case a.Is4():
-		b := a.As4()
-		return k.With(tag, b[:])
-	case a.Is6():
-		b := a.As16()
-		return k.With(tag, b[:8])
-	}
-	return k
 }
 
 // headers are the fields that limits count by.
