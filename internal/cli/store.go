@@ -8,10 +8,10 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/warder-gateway/warder/internal/app"
+	"github.com/warder-gateway/warder/internal/secret"
 	"github.com/warder-gateway/warder/internal/store"
 )
 
@@ -60,46 +60,25 @@ type storeBackupCmd struct {
 func (c *storeBackupCmd) Run(e *env) error {
 	return c.with(false, func(ctx context.Context, s *store.Store) error {
 		var n uint64
-		err := newFile(c.File, func(w io.Writer) (err error) {
-			n, err = s.Backup(ctx, w)
-			return err
-		})
-		if err != nil {
-			return err
+		// Told before all is read; who comes in between is told afterwards.
+		_, err := os.Lstat(c.File)
+		if err == nil {
+			err = fs.ErrExist
+		} else {
+			err = secret.CreatePrivateFrom(c.File, func(w io.Writer) (err error) {
+				n, err = s.Backup(ctx, w)
+				return err
+			})
+		}
+		switch {
+		case errors.Is(err, fs.ErrExist):
+			return fmt.Errorf("%s exists; a backup overwrites nothing: choose another name", c.File)
+		case err != nil:
+			return fmt.Errorf("%s: %w", c.File, err)
 		}
 		fmt.Fprintf(e.out, "%s: %s. It holds what the store holds: keep it as safe.\n", c.File, count(int(n), "record"))
 		return nil
 	})
-}
-
-// newFile writes a file that only its owner may read. It appears under its
-// name when all of it is on disk, and never in the place of another.
-func newFile(path string, write func(io.Writer) error) error {
-	if _, err := os.Lstat(path); err == nil {
-		return fmt.Errorf("%s exists; a backup overwrites nothing: choose another name", path)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.part") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	err = write(f)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(f.Name(), path); errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s exists; a backup overwrites nothing: choose another name", path)
-	} else if err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 type storeRestoreCmd struct {

@@ -3,6 +3,7 @@ package secret
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -31,24 +32,40 @@ func ReadPrivate(path string, most int64) ([]byte, error) {
 // and on disk when it returns. A file that is there already stays, and is
 // fs.ErrExist. Other errors do not name the path.
 func CreatePrivate(path string, data []byte) error {
+	return CreatePrivateFrom(path, whole(data))
+}
+
+// CreatePrivateFrom is CreatePrivate of what write writes. Its error is
+// returned as it is.
+func CreatePrivateFrom(path string, write func(io.Writer) error) error {
 	// A link, unlike a rename, never replaces what is there.
-	return putPrivate(path, data, os.Link)
+	return putPrivate(path, write, os.Link)
 }
 
 // ReplacePrivate is CreatePrivate, but what is there is replaced, in one step.
 func ReplacePrivate(path string, data []byte) error {
-	return putPrivate(path, data, os.Rename)
+	return putPrivate(path, whole(data), os.Rename)
 }
 
-func putPrivate(path string, data []byte, put func(from, to string) error) (err error) {
+func whole(data []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(data)
+		return bare(err)
+	}
+}
+
+func putPrivate(path string, write func(io.Writer) error, put func(from, to string) error) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".new-*") // with O_EXCL and mode 0600
 	if err != nil {
 		return bare(err)
 	}
 	defer os.Remove(f.Name()) // a rename has taken it away, which is fine
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := write(f); err != nil {
+		f.Close() // what it would say is of no account
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return bare(err)
 	}
 	if err := put(f.Name(), path); err != nil {

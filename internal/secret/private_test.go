@@ -2,6 +2,7 @@ package secret_test
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -87,5 +88,21 @@ func TestAFileThatIsNotPrivateIsRefused(t *testing.T) {
 	}
 	if _, err := secret.ReadPrivate(path, 100); err == nil || !strings.Contains(err.Error(), "it belongs to user 4711") {
 		t.Errorf("somebody else's: %v", err)
+	}
+}
+
+func TestAFileWhoseWriterFailsIsNotThere(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "file")
+	want := errors.New("half way")
+	err := secret.CreatePrivateFrom(path, func(w io.Writer) error {
+		_, err := io.WriteString(w, "half")
+		return errors.Join(err, want)
+	})
+	if !errors.Is(err, want) {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
 	}
 }
