@@ -49,8 +49,8 @@ type Introspector struct {
 	cfg           IntrospectorConfig
 	secure, plain *http.Transport
 
-	// Apart, so that what strangers make up pushes no good token out. They may
-	// choose the slots of bad ones, which costs a walk over one shard at most.
+	// Apart, so that what strangers make up pushes no good token out. Both are
+	// asked by the names that good gives.
 	good, bad *Verdicts
 	vouches   *Key // dies when this is closed, and all that was said with it
 
@@ -124,6 +124,9 @@ func (i *Introspector) Close() {
 	i.secure.CloseIdleConnections()
 	i.plain.CloseIdleConnections()
 }
+
+// Name is Verdicts.Name, for the VerdictIDs that i is asked by.
+func (i *Introspector) Name(token, room []byte) [NameSize]byte { return i.good.Name(token, room) }
 
 // Known returns what was concluded under id, nil if nothing is remembered.
 func (i *Introspector) Known(id *VerdictID, now time.Time) Remembered {

@@ -187,7 +187,7 @@ type heard struct {
 // ask asks in about a token and returns the answer as it came.
 func ask(t testing.TB, in *keys.Introspector, token string) (string, error) {
 	t.Helper()
-	id := keys.VerdictID{Token: [32]byte([]byte(fmt.Sprintf("%-32.32s", token)))}
+	id := keys.VerdictID{Token: [16]byte([]byte(fmt.Sprintf("%-16.16s", token)))}
 	v, err := in.Ask(context.Background(), &id, token, time.Now(), func() error { return nil }, func(active bool, answer exchange.Claims) keys.Conclusion {
 		return keys.Conclusion{Value: &heard{text: fmt.Sprint(active, " ", answer)}, Good: active, Expires: time.Now().Add(time.Hour)}
 	})
@@ -398,7 +398,7 @@ func TestWhoMayNotAskLeavesItToTheNext(t *testing.T) {
 	e := newEndpoint(t, tls.NoClientCert, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"active":true}`) })
 	in := keys.NewIntrospector(keys.IntrospectorConfig{Issuer: "https://idp.example", Endpoint: e.URL, CAPool: e.pool(), Auth: basic(t)})
 	defer in.Close()
-	id := keys.VerdictID{Token: [32]byte([]byte(fmt.Sprintf("%-32.32s", "opaque")))}
+	id := keys.VerdictID{Token: [16]byte([]byte(fmt.Sprintf("%-16.16s", "opaque")))}
 	refusal := fault.New(fault.RateLimited, "")
 	began, refused := make(chan struct{}), make(chan struct{})
 	var wg sync.WaitGroup
@@ -429,7 +429,7 @@ func TestABugInAConclusionCostsOneAnswer(t *testing.T) {
 	e := newEndpoint(t, tls.NoClientCert, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"active":true}`) })
 	var told bytes.Buffer
 	in := keys.NewIntrospector(keys.IntrospectorConfig{Issuer: "https://idp.example", Endpoint: e.URL, CAPool: e.pool(), Auth: basic(t), Log: slog.New(slog.NewTextHandler(&told, nil))})
-	id := keys.VerdictID{Token: [32]byte([]byte(fmt.Sprintf("%-32.32s", "opaque")))}
+	id := keys.VerdictID{Token: [16]byte([]byte(fmt.Sprintf("%-16.16s", "opaque")))}
 	v, err := in.Ask(context.Background(), &id, "opaque", time.Now(), func() error { return nil }, func(bool, exchange.Claims) keys.Conclusion { panic("a bug") })
 	if v != nil || fault.Of(err) != fault.IdentityUnavailable {
 		t.Errorf("after a panic: %v %v", v, err)

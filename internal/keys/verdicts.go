@@ -1,8 +1,11 @@
 package keys
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
 	"encoding/binary"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,13 +21,16 @@ const (
 
 // VerdictID names a verdict: on which token, under whose rules.
 type VerdictID struct {
-	Token [32]byte // SHA-256 of the token as received
-	Rules [16]byte // digest of all that the verdict followed from beside token and key
+	Token [NameSize]byte // what Verdicts.Name gave the token as received
+	Rules [16]byte       // digest of all that the verdict followed from beside token and key
 }
 
+// NameSize is the length of a token's name in bytes.
+const NameSize = 16
+
 // slot is the place of id in its shard if it can be had, tag tells it from its
-// neighbours there and is not 0. Whoever sends tokens cannot choose them: only
-// what was signed gets a place.
+// neighbours there and is not 0. Whoever sends tokens cannot choose them: he
+// does not know the key of their names.
 func (id *VerdictID) slot() (at, tag uint64) {
 	at = uint64(binary.NativeEndian.Uint32(id.Token[4:]))
 	tag = binary.NativeEndian.Uint64(id.Token[8:]) ^ binary.NativeEndian.Uint64(id.Rules[:])
@@ -40,7 +46,10 @@ func (id *VerdictID) slot() (at, tag uint64) {
 // With many callers nearly everything a request reads of its token is far away
 // from the processor. A verdict is therefore found without a lock, in one slot
 // of a flat table, and what is found there lies in the remembered value itself.
-type Verdicts struct{ shards [verdictShards]verdictShard }
+type Verdicts struct {
+	names  cipher.AEAD // never changes
+	shards [verdictShards]verdictShard
+}
 
 // verdictShard is a hash table by linear probing. Readers take no lock: they
 // believe what a slot points to, never the slot, and may miss a verdict that
@@ -78,7 +87,38 @@ func (p *Place) over(now int64) bool { return !p.key.Alive() || now >= p.expires
 
 // NewVerdicts returns an empty memory of at most 65,536 verdicts and 64 MiB.
 // Its table takes 2 MiB, as far as it is used.
-func NewVerdicts() *Verdicts { return &Verdicts{} }
+func NewVerdicts() *Verdicts {
+	var key [16]byte
+	rand.Read(key[:])
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		panic(err) // the length of the key is not one of AES
+	}
+	names, err := cipher.NewGCM(block)
+	if err != nil {
+		panic(err) // AES has blocks of another length than GCM
+	}
+	return &Verdicts{names: names}
+}
+
+// Name tells a token from all others without holding it, for as long as v
+// lives. It writes to room, which has NameSize bytes. Of a nil v every token
+// has the same name, under which nothing is remembered.
+//
+// The name is a GMAC of the token (NIST SP 800-38D) under a key that nobody
+// knows, and always the same nonce. A MAC that is shown to others needs a fresh
+// nonce each time; as a name that never leaves memory it is a universal hash:
+// that two tokens share one has a chance of 2^-118 at most, whoever made them
+// up, since he sees none. It takes a third of the time that SHA-256 takes.
+func (v *Verdicts) Name(token, room []byte) (name [NameSize]byte) {
+	if v == nil {
+		return name
+	}
+	return [NameSize]byte(v.names.Seal(room[:0:NameSize], nonce[:], nil, token))
+}
+
+// nonce is that of every name.
+var nonce [12]byte
 
 func (v *Verdicts) shard(id *VerdictID) *verdictShard {
 	return &v.shards[binary.NativeEndian.Uint32(id.Token[:4])%verdictShards]
@@ -167,7 +207,7 @@ func (s *verdictSlot) set(p *Place, tag uint64) {
 func (s *verdictShard) evict(now int64) {
 	var worst *Place
 	var slot uint64
-	at, seen := rand.Uint64(), 0
+	at, seen := mathrand.Uint64(), 0
 	for range verdictSlots {
 		at = (at + 1) % verdictSlots
 		if s.slots[at].tag.Load() == 0 {

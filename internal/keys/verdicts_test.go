@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,7 +14,8 @@ import (
 )
 
 func verdictID(n int) *keys.VerdictID {
-	return &keys.VerdictID{Token: sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(n)))}
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(n)))
+	return &keys.VerdictID{Token: [16]byte(sum[:])}
 }
 
 // memo is a value that can be remembered.
@@ -104,6 +106,42 @@ func TestVerdictsAreBoundedInNumberAndSize(t *testing.T) {
 	}
 }
 
+func TestTokensHaveNames(t *testing.T) {
+	t.Parallel()
+	v, other := keys.NewVerdicts(), keys.NewVerdicts()
+	name := func(v *keys.Verdicts, token string) [keys.NameSize]byte {
+		return v.Name([]byte(token), make([]byte, keys.NameSize))
+	}
+	seen := map[[keys.NameSize]byte]string{}
+	long := strings.Repeat("a", 16<<10)
+	for n := range 2_000 { // prefixes of one another, among them
+		token := long[:n]
+		if n > 1_000 {
+			token = long[:len(long)-n]
+		}
+		got := name(v, token)
+		if before, there := seen[got]; there && before != token {
+			t.Fatalf("two tokens, of %d and %d bytes, have one name", len(before), len(token))
+		}
+		if seen[got] = token; got != name(v, token) {
+			t.Fatal("a token has two names")
+		}
+		if got == name(other, token) {
+			t.Fatal("who makes the same token anew knows its name")
+		}
+	}
+	if none := (*keys.Verdicts)(nil); name(none, "a") != name(none, "b") {
+		t.Error("who remembers nothing gives names")
+	}
+}
+
+func TestNamingATokenAllocatesNothing(t *testing.T) { // not parallel: it counts allocations
+	v, token, room := keys.NewVerdicts(), make([]byte, 700), make([]byte, keys.NameSize)
+	if n := testing.AllocsPerRun(100, func() { v.Name(token, room) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 // TestVerdictsAgreeWithAMap puts and forgets at random, in a few slots that
 // all push each other aside.
 func TestVerdictsAgreeWithAMap(t *testing.T) {
@@ -115,7 +153,7 @@ func TestVerdictsAgreeWithAMap(t *testing.T) {
 		// One shard; homes at the end of the table, so that it is passed.
 		id := &keys.VerdictID{}
 		binary.NativeEndian.PutUint32(id.Token[4:], uint32(2040+n%16))
-		id.Token[31], id.Rules[15] = byte(n), byte(n>>8)
+		id.Rules[14], id.Rules[15] = byte(n), byte(n>>8)
 		return id
 	}
 	const ids = 100
@@ -152,7 +190,7 @@ func TestVerdictsAreNeverTakenForOneAnother(t *testing.T) {
 	v := keys.NewVerdicts()
 	id := func(n int) *keys.VerdictID {
 		id := &keys.VerdictID{}
-		id.Token[31] = byte(n) // all have one home and one tag
+		id.Rules[15] = byte(n) // all have one home and one tag
 		return id
 	}
 	var wg sync.WaitGroup

@@ -30,7 +30,7 @@ func (p *policy) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchang
 		x.Trail.Saw("because", "the token is a JWT, and the issuer is asked about those only with introspection.jwt")
 		return nil, pipeline.NotMine
 	}
-	id := keys.VerdictID{Token: sha256.Sum256(c.Token), Rules: p.ID}
+	id := keys.VerdictID{Token: p.Introspector.Name(c.Token, x.Alloc(keys.NameSize)), Rules: p.ID}
 	if k, _ := p.Introspector.Known(&id, w.Now).(*known); k != nil {
 		return p.admit(x, w, k, c)
 	}
@@ -44,8 +44,9 @@ func (p *policy) ask(x *exchange.Exchange, w *pipeline.World, id keys.VerdictID,
 		x.Trail.Saw("because", "the issuer would have to be asked")
 		return nil, pipeline.CannotTell(fault.IdentityUnavailable)
 	}
+	digest := sha256.Sum256(c.Token)
 	value, err := p.Introspector.Ask(x.Context(), &id, string(c.Token), w.Now, func() error { return p.charge(x, w) }, func(active bool, answer exchange.Claims) keys.Conclusion {
-		return p.conclude(id.Token, active, answer)
+		return p.conclude(digest, active, answer)
 	})
 	k, _ := value.(*known)
 	if err == nil && k != nil {

@@ -29,19 +29,24 @@ func (p *policy) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchang
 	if !v.Passed() {
 		return nil, v
 	}
-	id := keys.VerdictID{Token: sha256.Sum256(c.Token)}
+	var id keys.VerdictID
+	var named *keys.Verdicts // by whom id names the token
 	for _, iss := range p.issuers {
+		if iss.Verdicts != named {
+			named = iss.Verdicts
+			id.Token = named.Name(c.Token, x.Alloc(keys.NameSize))
+		}
 		id.Rules = iss.ID
 		t, _ := iss.Verdicts.Get(&id, w.Now).(*accepted)
 		if t != nil && t.set == iss.Keys {
 			return p.admit(x, w, iss, t, c)
 		}
 	}
-	return p.verify(x, w, id, c)
+	return p.verify(x, w, c)
 }
 
 // verify judges a token that is not known.
-func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.VerdictID, c tokens.Credential) (*exchange.Identity, pipeline.Verdict) {
+func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, c tokens.Credential) (*exchange.Identity, pipeline.Verdict) {
 	f, err := parse(c.Token)
 	if err != nil {
 		if no := opaque(""); errors.As(err, &no) { // a token that only its issuer can read
@@ -117,7 +122,7 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.Verdict
 	t.meant = t.presents.meantFor(iss)
 	reason := iss.identify(t, f)
 	url, _ := tokens.Text(f.claims, "iss") // of its tenant, where one issuer has many
-	t.token = exchange.NewToken(id.Token, url, t.first.TokenID, t.first.Subject, t.times.iat, iss.Skew)
+	t.token = exchange.NewToken(sha256.Sum256(c.Token), url, t.first.TokenID, t.first.Subject, t.times.iat, iss.Skew)
 	t.first.Token, t.first.Whose = &t.token, exchange.MarkOf(exchange.RevokedConsumer, t.first.Consumer)
 	identity, v := p.admit(x, w, iss, t, c)
 	if !v.Passed() {
@@ -128,7 +133,7 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, id keys.Verdict
 		return nil, tokens.Malformed(x, reason)
 	}
 	wasted = false
-	id.Rules = iss.ID
+	id := keys.VerdictID{Token: iss.Verdicts.Name(c.Token, x.Alloc(keys.NameSize)), Rules: iss.ID}
 	iss.Verdicts.Put(&id, t, key, w.Now, time.Unix(t.times.exp, 0), sizeOf(f))
 	return identity, v
 }
