@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -25,15 +27,18 @@ const (
 	keyFile   = "keys.kek" // opens all that is sealed
 )
 
+// systemState is where the state of a service is.
+const systemState = "/var/lib/warder"
+
 // DefaultState returns where state is kept unless somebody says otherwise:
-// $STATE_DIRECTORY, /var/lib/warder for root, else below $XDG_STATE_HOME or
-// ~/.local/state.
+// $STATE_DIRECTORY, /var/lib/warder for root and for whoever owns it, else
+// below $XDG_STATE_HOME or ~/.local/state.
 func DefaultState() string {
 	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
 		return dir
 	}
-	if os.Geteuid() == 0 {
-		return "/var/lib/warder"
+	if info, err := os.Stat(systemState); os.Geteuid() == 0 || err == nil && owner(info) == os.Geteuid() {
+		return systemState
 	}
 	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "warder")
@@ -70,10 +75,27 @@ func OpenState(dir string) (*State, error) {
 // ours refuses what belongs to somebody else, who could have put anything
 // there. Root's is everybody's own.
 func ours(info fs.FileInfo) error {
-	if s, ok := info.Sys().(*syscall.Stat_t); ok && int(s.Uid) != os.Geteuid() && s.Uid != 0 {
-		return fmt.Errorf("it belongs to user %d, not to the one the gateway runs as (%d); use a folder of its own", s.Uid, os.Geteuid())
+	if uid := owner(info); uid != os.Geteuid() && uid != 0 {
+		return fmt.Errorf("it belongs to %s, not to the user this runs as (%d); use a folder of its own, or run this as that user, with sudo -u", userName(uid), os.Geteuid())
 	}
 	return nil
+}
+
+// owner returns the number of the user whose a file is; without such numbers,
+// our own.
+func owner(info fs.FileInfo) int {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(s.Uid)
+	}
+	return os.Geteuid()
+}
+
+// userName writes a user for operators: the name where it has one.
+func userName(uid int) string {
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return fmt.Sprintf("user %d (%s)", uid, u.Username)
+	}
+	return fmt.Sprintf("user %d", uid)
 }
 
 // Path returns the path of a file of the folder.

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/warder-gateway/warder/internal/app"
+	"github.com/warder-gateway/warder/internal/telemetry"
 )
 
 // The exit statuses.
@@ -154,14 +156,21 @@ func (e *env) json(v any) error {
 }
 
 type runCmd struct {
-	Config string `short:"c" required:"" help:"Configuration file." placeholder:"FILE"`
-	State  string `default:"${state}" help:"State folder: admin token, keys; default: ${where}." placeholder:"DIR"`
+	configFlag
+	State string `default:"${state}" help:"State folder: admin token, keys; default: ${where}." placeholder:"DIR"`
 }
 
 func (c *runCmd) Run(e *env) error {
+	found := c.Config == ""
+	if err := c.find(); err != nil {
+		return err
+	}
 	path, err := filepath.Abs(c.Config)
 	if err != nil {
 		return err
+	}
+	if found {
+		telemetry.NewLogger(e.err, slog.LevelInfo).Info("configuration found; -c names another", "config", path)
 	}
 	return app.Run(app.Options{Config: path, State: c.State, Stdout: e.out, Stderr: e.err, Version: version()}, signals())
 }
@@ -174,12 +183,18 @@ func signals() <-chan os.Signal {
 }
 
 type checkCmd struct {
-	Config string `short:"c" required:"" help:"Configuration file." placeholder:"FILE"`
-	State  string `default:"${state}" help:"State folder of the gateway, where its store may be: consumers that the file does not have are looked for there." placeholder:"DIR"`
+	configFlag
+	State string `default:"${state}" help:"State folder of the gateway, where its store may be: consumers that the file does not have are looked for there." placeholder:"DIR"`
 	outputFlag
 }
 
 func (c *checkCmd) Run(e *env) error {
+	if c.Config == "" {
+		if err := c.find(); err != nil {
+			return err
+		}
+		e.using(c.Config)
+	}
 	report, err := app.Check(c.Config, c.State)
 	if err != nil {
 		return err

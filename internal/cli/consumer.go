@@ -26,12 +26,15 @@ type consumerNewCmd struct {
 }
 
 func (c *consumerNewCmd) Run(e *env) error {
+	if err := c.find(e); err != nil {
+		return err
+	}
 	if c.Config != "" {
 		if err := app.CheckConsumer(c.Config, c.Name); err != nil {
 			return err
 		}
 	}
-	return c.with(false, func(ctx context.Context, s *store.Store) error {
+	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
 		if err := directory.AddConsumer(ctx, s, c.Name, time.Now()); err != nil {
 			return err
 		}
@@ -53,7 +56,7 @@ type consumerOut struct {
 }
 
 func (c *consumerListCmd) Run(e *env) error {
-	return c.with(false, func(ctx context.Context, s *store.Store) error {
+	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
 		all := []consumerOut{}
 		if err := directory.EachConsumer(ctx, s, func(c directory.StoredConsumer) error {
 			all = append(all, consumerOut{Name: c.Name, Created: c.Created.UTC()})
@@ -83,7 +86,7 @@ type consumerShowCmd struct {
 }
 
 func (c *consumerShowCmd) Run(e *env) error {
-	return c.with(false, func(ctx context.Context, s *store.Store) error {
+	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
 		known, err := directory.GetConsumer(ctx, s, c.Name)
 		if err != nil {
 			return err
@@ -109,7 +112,7 @@ type consumerDeleteCmd struct {
 }
 
 func (c *consumerDeleteCmd) Run(e *env) error {
-	return c.with(false, func(ctx context.Context, s *store.Store) error {
+	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
 		n, err := directory.DeleteConsumer(ctx, s, c.Name)
 		if err != nil {
 			return err

@@ -31,6 +31,15 @@ const maxTokenFile = 32 << 10
 
 func (c *idpCheckCmd) Run(e *env) error {
 	byURL := strings.Contains(c.Issuer, "://")
+	if !byURL && c.Config == "" {
+		path, err := firstConfig(configHere, configSystem)
+		if err != nil {
+			return err
+		}
+		if c.Config = path; path != "" {
+			e.using(path)
+		}
+	}
 	switch {
 	case byURL && c.Config != "":
 		return usageError("a URL and --config together: name the issuer as the file does, or leave the file out")

@@ -65,7 +65,7 @@ func (c *keyNewCmd) Run(e *env) error {
 		key := apikey.Generate()
 		return printKey(e, c.Output, keyOut{Key: key, Hash: apikey.Hash(key)})
 	}
-	return c.with(false, func(ctx context.Context, s *store.Store) error {
+	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
 		var made directory.StoredKey
 		key, err := freshKey(func(ref exchange.KeyRef) (err error) {
 			made, err = directory.AddKey(ctx, s, c.Consumer, ref, c.limits(), expires, now)
@@ -190,7 +190,7 @@ func keyRows(keys []keyInfo) [][]string {
 }
 
 func (c *keyListCmd) Run(e *env) error {
-	return c.with(false, func(ctx context.Context, s *store.Store) error {
+	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
 		if c.Consumer != "" {
 			if _, err := directory.GetConsumer(ctx, s, c.Consumer); err != nil {
 				return err
@@ -218,7 +218,7 @@ type keyRevokeCmd struct {
 }
 
 func (c *keyRevokeCmd) Run(e *env) error {
-	return c.with(false, func(ctx context.Context, s *store.Store) error {
+	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
 		k, err := directory.RevokeKey(ctx, s, c.ID, time.Now())
 		if err != nil {
 			return err

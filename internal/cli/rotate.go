@@ -73,7 +73,7 @@ func (c *rotateAPIKeyCmd) Run(e *env) error {
 	if !expires.IsZero() && !expires.After(now) {
 		return usageError("--expires is in the past")
 	}
-	return c.with(false, func(ctx context.Context, s *store.Store) error {
+	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
 		var made directory.StoredKey
 		ending := 0
 		key, err := freshKey(func(ref exchange.KeyRef) (err error) {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,8 +24,24 @@ type storeCmd struct {
 
 // storeFlags say which store.
 type storeFlags struct {
-	Config string `short:"c" help:"Configuration file that names the store; without one it is state.db in the state folder." placeholder:"FILE"`
-	State  string `default:"${state}" help:"State folder of the gateway; default: ${where}." placeholder:"DIR"`
+	Config string `short:"c" help:"Configuration file that names the store; default: ./warder.yaml, else /etc/warder/warder.yaml. Without one, and with --state alone, the store is state.db in the state folder." placeholder:"FILE"`
+	State  string `help:"State folder of the gateway; default: ${where}." placeholder:"DIR"`
+}
+
+// find fills in what was not given. A state folder alone names the store in
+// it, whatever a configuration says that happens to be there.
+func (c *storeFlags) find(e *env) error {
+	if c.Config != "" || c.State != "" {
+		c.State = cmp.Or(c.State, app.DefaultState())
+		return nil
+	}
+	c.State = app.DefaultState()
+	path, err := firstConfig(configHere, configSystem)
+	if path != "" {
+		c.Config = path
+		e.using(path)
+	}
+	return err
 }
 
 // again returns the flags that were given, with a blank before each, for the
@@ -41,7 +58,10 @@ func (c *storeFlags) again() string {
 }
 
 // with opens the store, made if there is none and create says so, and closes it after f.
-func (c *storeFlags) with(create bool, f func(context.Context, *store.Store) error) error {
+func (c *storeFlags) with(e *env, create bool, f func(context.Context, *store.Store) error) error {
+	if err := c.find(e); err != nil {
+		return err
+	}
 	ctx := context.Background()
 	s, err := app.OpenStore(ctx, c.Config, c.State, create)
 	if errors.Is(err, store.ErrNone) {
@@ -58,7 +78,7 @@ type storeBackupCmd struct {
 }
 
 func (c *storeBackupCmd) Run(e *env) error {
-	return c.with(false, func(ctx context.Context, s *store.Store) error {
+	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
 		var n uint64
 		// Told before all is read; who comes in between is told afterwards.
 		_, err := os.Lstat(c.File)
@@ -92,7 +112,7 @@ func (c *storeRestoreCmd) Run(e *env) error {
 		return err
 	}
 	defer f.Close()
-	return c.with(true, func(ctx context.Context, s *store.Store) error {
+	return c.with(e, true, func(ctx context.Context, s *store.Store) error {
 		n, err := s.Restore(ctx, f)
 		if err != nil {
 			return fmt.Errorf("nothing was restored: %w", err)
@@ -108,7 +128,7 @@ type storeCheckCmd struct {
 }
 
 func (c *storeCheckCmd) Run(e *env) error {
-	return c.with(false, func(ctx context.Context, s *store.Store) error {
+	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
 		r, err := s.Check(ctx)
 		if err != nil {
 			return err

@@ -60,12 +60,15 @@ func (m *moment) UnmarshalText(text []byte) error {
 const maxTokenInput = 64 << 10
 
 func (c *tokenRevokeCmd) Run(e *env) error {
+	if err := c.find(e); err != nil {
+		return err
+	}
 	now := time.Now()
 	r, err := c.revocation(e.in, now)
 	if err != nil {
 		return err
 	}
-	return c.with(false, func(ctx context.Context, s *store.Store) error {
+	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
 		r, err := directory.Revoke(ctx, s, r, now)
 		if err != nil {
 			return err
@@ -203,7 +206,7 @@ func (r *revokedOut) text() string {
 }
 
 func (c *tokenListCmd) Run(e *env) error {
-	return c.with(false, func(ctx context.Context, s *store.Store) error {
+	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
 		all := []revokedOut{}
 		if err := directory.EachRevocation(ctx, s, func(r directory.Revocation) error {
 			all = append(all, revokedOf(r))
@@ -232,7 +235,7 @@ type tokenUnrevokeCmd struct {
 }
 
 func (c *tokenUnrevokeCmd) Run(e *env) error {
-	return c.with(false, func(ctx context.Context, s *store.Store) error {
+	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
 		if err := directory.Unrevoke(ctx, s, c.ID); err != nil {
 			return err
 		}
