@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -9,7 +10,10 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/signal"
 	"slices"
+	"syscall"
+	"time"
 
 	"github.com/warder-gateway/warder/internal/app"
 	"github.com/warder-gateway/warder/internal/secret"
@@ -19,7 +23,7 @@ import (
 type storeCmd struct {
 	Backup  storeBackupCmd  `cmd:"" help:"Write all that the store has to a new file. The gateway may run meanwhile."`
 	Restore storeRestoreCmd `cmd:"" help:"Put a backup into an empty store, on either engine: all of it, or nothing."`
-	Check   storeCheckCmd   `cmd:"" help:"Read everything in the store and say what is there and what is wrong."`
+	Check   storeCheckCmd   `cmd:"" help:"Read everything in the store, or in a backup, and say what is there and what is wrong. Nothing is changed."`
 }
 
 // storeFlags say which store.
@@ -78,16 +82,18 @@ type storeBackupCmd struct {
 }
 
 func (c *storeBackupCmd) Run(e *env) error {
-	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
+	return c.with(e, false, func(_ context.Context, s *store.Store) error {
 		var n uint64
 		// Told before all is read; who comes in between is told afterwards.
 		_, err := os.Lstat(c.File)
 		if err == nil {
 			err = fs.ErrExist
 		} else {
-			err = secret.CreatePrivateFrom(c.File, func(w io.Writer) (err error) {
-				n, err = s.Backup(ctx, w)
-				return err
+			err = interruptible(func(ctx context.Context) error {
+				return secret.CreatePrivateFrom(c.File, func(w io.Writer) (err error) {
+					n, err = s.Backup(ctx, w)
+					return err
+				})
 			})
 		}
 		switch {
@@ -99,6 +105,19 @@ func (c *storeBackupCmd) Run(e *env) error {
 		fmt.Fprintf(e.out, "%s: %s. It holds what the store holds: keep it as safe.\n", c.File, count(int(n), "record"))
 		return nil
 	})
+}
+
+// interruptible runs f with a context that Ctrl-C and its like end, so that f
+// clears up after itself; the second one ends the process.
+func interruptible(f func(context.Context) error) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
+	err := f(ctx)
+	if err != nil && ctx.Err() != nil {
+		return errors.New("interrupted; nothing was written")
+	}
+	return err
 }
 
 type storeRestoreCmd struct {
@@ -123,11 +142,15 @@ func (c *storeRestoreCmd) Run(e *env) error {
 }
 
 type storeCheckCmd struct {
+	File string `arg:"" optional:"" help:"Backup to check in place of the store."`
 	storeFlags
 	outputFlag
 }
 
 func (c *storeCheckCmd) Run(e *env) error {
+	if c.File != "" {
+		return c.backup(e)
+	}
 	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
 		r, err := s.Check(ctx)
 		if err != nil {
@@ -147,14 +170,58 @@ func (c *storeCheckCmd) Run(e *env) error {
 	})
 }
 
+// backup checks a backup, without a store.
+func (c *storeCheckCmd) backup(e *env) error {
+	if c.Config != "" || c.State != "" {
+		return usageError("-c and --state name a store, and " + c.File + " is a backup; leave one of them out")
+	}
+	f, err := os.Open(c.File)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	in, now := bufio.NewReader(f), time.Now()
+	if begin, _ := in.Peek(len(sqliteFile)); string(begin) == sqliteFile {
+		return fmt.Errorf("%s is a database, not a backup; to check it, name the state folder it is in with --state", c.File)
+	}
+	r, err := store.CheckBackup(in, now)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.File, err)
+	}
+	if c.Output == "json" {
+		return e.json(r)
+	}
+	made, schema := "", ""
+	if !r.Made.IsZero() {
+		made = ", made " + day(r.Made)
+	}
+	if r.Schema != 0 {
+		schema = fmt.Sprintf(", schema %d", r.Schema)
+	}
+	fmt.Fprintf(e.out, "%s: a backup%s%s, %s\n", c.File, made, schema, count(int(r.Changes), "change"))
+	printRecords(e.out, r.Records, r.Expired)
+	fmt.Fprintln(e.out, "it is whole")
+	if read, _ := secret.Exposed(c.File); read {
+		fmt.Fprintf(e.out, "warning: every user of this machine may read it; run chmod 600 %s\n", quote(c.File))
+	}
+	return nil
+}
+
+// sqliteFile is how a file of SQLite begins.
+const sqliteFile = "SQLite format 3\x00"
+
+func printRecords(w io.Writer, records map[store.Kind]uint64, expired uint64) {
+	for _, kind := range slices.Sorted(maps.Keys(records)) {
+		fmt.Fprintf(w, "  %-12s %d\n", kind, records[kind])
+	}
+	if expired > 0 {
+		fmt.Fprintf(w, "  of these expired and not cleared yet: %d\n", expired)
+	}
+}
+
 func printReport(w io.Writer, r *store.Report) {
 	fmt.Fprintf(w, "%s, schema %d, %s, %s remembered\n", r.Engine, r.Schema, count(int(r.Changes), "change"), count(int(r.Deleted), "deletion"))
-	for _, kind := range slices.Sorted(maps.Keys(r.Records)) {
-		fmt.Fprintf(w, "  %-12s %d\n", kind, r.Records[kind])
-	}
-	if r.Expired > 0 {
-		fmt.Fprintf(w, "  of these expired and not cleared yet: %d\n", r.Expired)
-	}
+	printRecords(w, r.Records, r.Expired)
 	for _, p := range r.Problems {
 		fmt.Fprintln(w, "problem:", p)
 	}

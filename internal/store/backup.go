@@ -11,22 +11,26 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"time"
 )
 
 // A backup is text, one JSON object a line: a head, the records, an end. It is
 // the same whichever engine wrote it.
 //
-//	{"format":"warder-store","version":1,"seq":42}
+//	{"format":"warder-store","version":1,"seq":42,"made":1767225600000,"schema":1}
 //	{"kind":"key","id":"…","alias":"…","owner":"…","expires":1767225600000,"version":7,"body":"…"}
 //	{"end":true,"records":1,"sha256":"…"}
 //
-// Names and bodies are in base64, times in milliseconds since 1970. The digest
-// is of all bytes before the line it stands in.
+// Names and bodies are in base64, times in milliseconds since 1970; made and
+// schema may be missing. The digest is of all bytes before the line it stands
+// in.
 type (
 	backupHead struct {
 		Format  string `json:"format"`
 		Version int    `json:"version"`
 		Seq     uint64 `json:"seq"`
+		Made    int64  `json:"made,omitempty"`
+		Schema  int    `json:"schema,omitempty"`
 	}
 	backupRecord struct {
 		Kind    Kind   `json:"kind"`
@@ -60,7 +64,7 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) (records uint64, err er
 				return err
 			}
 			out := newBackupWriter(w)
-			if err := out.line(backupHead{backupFormat, backupVersion, now.Seq}); err != nil {
+			if err := out.line(backupHead{backupFormat, backupVersion, now.Seq, s.now().UnixMilli(), schema}); err != nil {
 				return err
 			}
 			rows, err := tx.QueryContext(ctx, `SELECT `+columns+` FROM warder_records ORDER BY kind, id`)
@@ -161,8 +165,7 @@ func empty(ctx context.Context, tx *sql.Tx) error {
 }
 
 func restore(ctx context.Context, tx *sql.Tx, lines *backupReader) (records uint64, err error) {
-	first, err := lines.head()
-	if err != nil {
+	if err := lines.begin(); err != nil {
 		return 0, foreign{err}
 	}
 	statements := newScript(tx, true)
@@ -172,9 +175,6 @@ func restore(ctx context.Context, tx *sql.Tx, lines *backupReader) (records uint
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err == nil && r.Version > first.Seq {
-			err = lines.wrong("a record is younger than the backup")
-		}
 		if err != nil {
 			return 0, foreign{err}
 		}
@@ -183,8 +183,43 @@ func restore(ctx context.Context, tx *sql.Tx, lines *backupReader) (records uint
 		}
 	}
 	// A new name: followers of what was here before must read all anew.
-	_, err = tx.ExecContext(ctx, `UPDATE warder_head SET store = $1, seq = $2, forgotten = $2`, newName(), first.Seq+1)
+	_, err = tx.ExecContext(ctx, `UPDATE warder_head SET store = $1, seq = $2, forgotten = $2`, newName(), lines.head.Seq+1)
 	return lines.records, err
+}
+
+// BackupReport says what is in a backup.
+type BackupReport struct {
+	Made    time.Time       `json:"made,omitzero"`    // zero: an earlier build made it, which did not write it down
+	Schema  int             `json:"schema,omitempty"` // of the store it is of; 0: the same
+	Changes uint64          `json:"changes"`          // number of the store's last change
+	Records map[Kind]uint64 `json:"records"`
+	Expired uint64          `json:"expired"` // of the records, as of now
+}
+
+// CheckBackup reads all of a backup as Restore would, and changes nothing. An
+// error is ErrBackup, or that of r.
+func CheckBackup(r io.Reader, now time.Time) (*BackupReport, error) {
+	lines := newBackupReader(r)
+	if err := lines.begin(); err != nil {
+		return nil, err
+	}
+	report := &BackupReport{Schema: lines.head.Schema, Changes: lines.head.Seq, Records: map[Kind]uint64{}}
+	if lines.head.Made != 0 {
+		report.Made = milli(lines.head.Made)
+	}
+	for {
+		rec, err := lines.next()
+		if errors.Is(err, io.EOF) {
+			return report, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		report.Records[rec.Kind]++
+		if !rec.Expires.IsZero() && !rec.Expires.After(now) {
+			report.Expired++
+		}
+	}
 }
 
 // backupReader reads a backup line by line, and believes none of it.
@@ -192,6 +227,7 @@ type backupReader struct {
 	in      *bufio.Scanner
 	sum     hash.Hash
 	line    int
+	head    backupHead
 	records uint64
 	last    Record
 }
@@ -237,20 +273,24 @@ func (b *backupReader) read(into any) error {
 	return nil
 }
 
-func (b *backupReader) head() (h backupHead, err error) {
-	if err := b.read(&h); err != nil {
-		return h, err
+// begin reads the head.
+func (b *backupReader) begin() error {
+	h := &b.head
+	if err := b.read(h); err != nil {
+		return err
 	}
 	switch {
 	case h.Format != backupFormat:
-		return h, b.wrong("it is not what warder store backup writes")
+		return b.wrong("it is not what warder store backup writes")
 	case h.Version > backupVersion:
-		return h, b.wrong(fmt.Sprintf("its format is %d and this build knows %d; use the version that wrote it, or a later one", h.Version, backupVersion))
-	case h.Version < 1 || h.Seq > maxMoment:
-		return h, b.wrong("a number is out of bounds")
+		return b.wrong(fmt.Sprintf("its format is %d and this build knows %d; use the version that wrote it, or a later one", h.Version, backupVersion))
+	case h.Schema > schema:
+		return b.wrong(fmt.Sprintf("its schema is %d and this build knows %d; use the version that wrote it, or a later one", h.Schema, schema))
+	case h.Version < 1 || h.Seq > maxMoment || h.Schema < 0 || h.Made < 0 || h.Made > maxMoment:
+		return b.wrong("a number is out of bounds")
 	}
 	b.sum.Write(b.in.Bytes())
-	return h, nil
+	return nil
 }
 
 // next returns the next record, and io.EOF after the last if all of the backup
@@ -285,6 +325,9 @@ func (b *backupReader) next() (Record, error) {
 	}
 	if r.Version == 0 {
 		return Record{}, b.wrong("a record without a version")
+	}
+	if r.Version > b.head.Seq {
+		return Record{}, b.wrong("a record is younger than the backup")
 	}
 	if r.Kind < b.last.Kind || r.Kind == b.last.Kind && r.ID <= b.last.ID {
 		return Record{}, b.wrong("a record out of order, or twice")

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -88,6 +89,8 @@ func TestADamagedBackupRestoresNothing(t *testing.T) {
 		"junk after the end":   whole + "x",
 		"an endless line":      lines[0] + strings.Repeat("x", 4<<20),
 		"a cut in the end":     whole[:len(whole)-1],
+		"a later schema":       strings.Replace(whole, `"schema":1`, `"schema":99`, 1),
+		"a time that is none":  strings.Replace(whole, `"made":`, `"made":-`, 1),
 		"a record of nobody":   lines[0] + "{}\n",
 		"a version to come":    lines[0] + strings.Replace(lines[1], `"version":`, `"version":99`, 1),
 		"a version of nothing": lines[0] + `{"kind":"key","id":"YQ==","body":""}` + "\n",
@@ -102,10 +105,45 @@ func TestADamagedBackupRestoresNothing(t *testing.T) {
 		} else if !strings.Contains(err.Error(), "line ") {
 			t.Errorf("%s: it does not say where: %v", name, err)
 		}
+		if _, err := store.CheckBackup(strings.NewReader(text), time.Now()); !errors.Is(err, store.ErrBackup) || !strings.Contains(err.Error(), "line ") {
+			t.Errorf("%s: a check says %v", name, err)
+		}
 	}
 	n, err := to.Restore(t.Context(), strings.NewReader(whole))
 	wants(t, err, nil)
 	same(t, n, uint64(10))
+}
+
+func TestACheckSaysWhatIsInABackup(t *testing.T) {
+	onBoth(t, func(t *testing.T, p place) {
+		s := p.open(t)
+		sample(t, s, p.now().Add(time.Hour))
+		var backup bytes.Buffer
+		_, err := s.Backup(t.Context(), &backup)
+		wants(t, err, nil)
+		made := p.now()
+		want := &store.BackupReport{Made: made, Schema: 1, Changes: 7, Records: map[store.Kind]uint64{"key": 5, "plan": 5}}
+		got, err := store.CheckBackup(bytes.NewReader(backup.Bytes()), made)
+		wants(t, err, nil)
+		same(t, got, want)
+		want.Expired = 5
+		got, err = store.CheckBackup(bytes.NewReader(backup.Bytes()), made.Add(time.Hour))
+		wants(t, err, nil)
+		same(t, got, want)
+	})
+}
+
+// Earlier builds did not say when a backup was made, and of which schema.
+func TestABackupOfAnEarlierBuildIsWhole(t *testing.T) {
+	t.Parallel()
+	const old = `{"format":"warder-store","version":1,"seq":0}
+{"end":true,"records":0,"sha256":"82290c7a18c873aaba03e8a12dc9a7419717c714cbcf6ccf2b7cbe17a7538975"}
+`
+	got, err := store.CheckBackup(strings.NewReader(old), time.Now())
+	wants(t, err, nil)
+	same(t, got, &store.BackupReport{Records: map[store.Kind]uint64{}})
+	_, err = storetest.SQLite(t).Restore(t.Context(), strings.NewReader(old))
+	wants(t, err, nil)
 }
 
 func FuzzRestore(f *testing.F) {
@@ -124,6 +162,9 @@ func FuzzRestore(f *testing.F) {
 		}
 		defer s.Close()
 		n, err := s.Restore(t.Context(), bytes.NewReader(b))
+		if _, cerr := store.CheckBackup(bytes.NewReader(b), time.Now()); cerr != nil && err == nil {
+			t.Fatalf("restored, and yet a check says %v", cerr)
+		}
 		report, cerr := s.Check(t.Context())
 		if cerr != nil || len(report.Problems) > 0 {
 			t.Fatal(cerr, report)
