@@ -24,7 +24,7 @@ func AddConsumer(ctx context.Context, s *store.Store, name string, now time.Time
 		return err
 	}
 	// Keys of an earlier one of this name would be this one's.
-	left, err := s.List(ctx, store.Query{Kind: kindKey, Owner: name, Limit: 1})
+	left, _, err := s.List(ctx, store.Query{Kind: kindKey, Owner: name, Limit: 1})
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func DeleteConsumer(ctx context.Context, s *store.Store, name string) (n int, er
 		return 0, err
 	}
 	for {
-		page, err := s.List(ctx, store.Query{Kind: kindKey, Owner: name, Limit: store.MaxPage})
+		page, _, err := s.List(ctx, store.Query{Kind: kindKey, Owner: name, Limit: store.MaxPage})
 		if err != nil {
 			return n, err
 		}
@@ -177,7 +177,7 @@ func FindKey(ctx context.Context, s *store.Store, id string) (StoredKey, error) 
 	case len(prefix) < least:
 		return StoredKey{}, fmt.Errorf("%q is too short to name a key; give at least %d characters of its id", id, least)
 	}
-	page, err := s.List(ctx, store.Query{Kind: kindKey, Prefix: prefix, Limit: 2})
+	page, _, err := s.List(ctx, store.Query{Kind: kindKey, Prefix: prefix, Limit: 2})
 	switch {
 	case err != nil:
 		return StoredKey{}, err
@@ -215,7 +215,7 @@ func EachKey(ctx context.Context, s *store.Store, consumer string, each func(Sto
 
 func eachRecord(ctx context.Context, s *store.Store, q store.Query, each func(*store.Record) error) error {
 	for {
-		page, err := s.List(ctx, q)
+		page, next, err := s.List(ctx, q)
 		if err != nil {
 			return err
 		}
@@ -224,9 +224,9 @@ func eachRecord(ctx context.Context, s *store.Store, q store.Query, each func(*s
 				return err
 			}
 		}
-		if len(page) < store.MaxPage {
+		if next == "" {
 			return nil
 		}
-		q.After = page[len(page)-1].ID
+		q.After = next
 	}
 }

@@ -177,7 +177,7 @@ func Unrevoke(ctx context.Context, s *store.Store, id string) error {
 	if id = strings.ToLower(id); len(id) < least {
 		return fmt.Errorf("%q is too short to name a revocation; give at least %d characters of its id", id, least)
 	}
-	page, err := s.List(ctx, store.Query{Kind: kindRevocation, Prefix: id, Limit: 2})
+	page, _, err := s.List(ctx, store.Query{Kind: kindRevocation, Prefix: id, Limit: 2})
 	switch {
 	case err != nil:
 		return err

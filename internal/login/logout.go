@@ -127,7 +127,7 @@ func (p *Party) endAll(r *http.Request, sub, sid string) (n int, err error) {
 		q = store.Query{Kind: kindBySID, Prefix: string(by[:])}
 	}
 	for {
-		page, err := st.List(r.Context(), q)
+		page, next, err := st.List(r.Context(), q)
 		if err != nil {
 			return n, err
 		}
@@ -136,14 +136,14 @@ func (p *Party) endAll(r *http.Request, sub, sid string) (n int, err error) {
 			if id := page[i].ID; len(id) >= 32 {
 				digests = append(digests, [32]byte([]byte(id[len(id)-32:])))
 			}
-			q.After = page[i].ID
 		}
 		if err := p.end(r.Context(), digests...); err != nil {
 			return n, err
 		}
-		if n += len(digests); len(page) < store.MaxPage {
+		if n += len(digests); next == "" {
 			return n, nil
 		}
+		q.After = next
 	}
 }
 

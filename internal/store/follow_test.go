@@ -224,9 +224,10 @@ func TestExpiredRecordsAreNotThere(t *testing.T) {
 		wants(t, err, store.ErrNotFound)
 		_, err = s.ByAlias(t.Context(), "key", "alias0")
 		wants(t, err, store.ErrNotFound)
-		page, err := s.List(t.Context(), store.Query{Kind: "key"})
+		page, next, err := s.List(t.Context(), store.Query{Kind: "key"})
 		wants(t, err, nil)
 		same(t, len(page), 2)
+		same(t, next, "")
 		_, err = s.Commit(t.Context(), store.Delete("key", "0", 0))
 		wants(t, err, store.ErrNotFound)
 
@@ -270,15 +271,15 @@ func TestPagesAreOfAPrefixOrAnOwnerInOrder(t *testing.T) {
 		}
 		pages := func(q store.Query) (ids []string) {
 			for {
-				page, err := s.List(t.Context(), q)
+				page, next, err := s.List(t.Context(), q)
 				wants(t, err, nil)
 				for _, r := range page {
 					ids = append(ids, r.ID)
 				}
-				if len(page) < q.Limit {
+				if next == "" {
 					return ids
 				}
-				q.After = page[len(page)-1].ID
+				q.After = next
 			}
 		}
 		same(t, pages(store.Query{Kind: "key", Prefix: "a", Limit: 2}), want)
@@ -286,6 +287,38 @@ func TestPagesAreOfAPrefixOrAnOwnerInOrder(t *testing.T) {
 		same(t, pages(store.Query{Kind: "key", Owner: "zoe", Limit: 10}), []string{"c"})
 		same(t, len(pages(store.Query{Kind: "key", Limit: 3})), 7)
 		same(t, pages(store.Query{Kind: "other", Limit: 3}), []string(nil))
+	})
+}
+
+func TestAPageIsBoundedInBytes(t *testing.T) {
+	onBoth(t, func(t *testing.T, p place) {
+		s := p.open(t)
+		const all = 20
+		for i := range all {
+			commit(t, s, store.Put(store.Record{Kind: "key", ID: fmt.Sprintf("%02d", i), Body: make([]byte, store.MaxBody)}))
+		}
+		q, seen, pages := store.Query{Kind: "key"}, 0, 0
+		for {
+			page, next, err := s.List(t.Context(), q)
+			wants(t, err, nil)
+			size := 0
+			for _, r := range page {
+				same(t, r.ID, fmt.Sprintf("%02d", seen))
+				size += len(r.Body)
+				seen++
+			}
+			if size > 16<<20 {
+				t.Errorf("a page of %d bytes", size)
+			}
+			pages++
+			if next == "" {
+				break
+			}
+			q.After = next
+		}
+		same(t, seen, all)
+		same(t, pages, 2)
+		wants(t, s.Status().Err, nil)
 	})
 }
 

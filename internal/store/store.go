@@ -246,7 +246,7 @@ func (s *Store) one(ctx context.Context, kind Kind, column, value string) (r Rec
 	return r, err
 }
 
-// MaxPage bounds a page of List, in records.
+// MaxPage bounds a page of List, in records; its bodies are 16 MiB at most.
 const MaxPage = 1000
 
 // Query chooses records of one kind. What is empty does not choose.
@@ -258,9 +258,10 @@ type Query struct {
 	Limit  int    // 1 to MaxPage; otherwise MaxPage
 }
 
-// List returns a page of records in the order of their ids' bytes. A page
-// shorter than the limit is the last.
-func (s *Store) List(ctx context.Context, q Query) (page []Record, err error) {
+// List returns a page of records in the order of their ids' bytes, and the id
+// after which the next one goes on: empty, this was the last. A page is as long
+// as the limit, or shorter when its bodies are large.
+func (s *Store) List(ctx context.Context, q Query) (page []Record, next string, err error) {
 	if q.Limit < 1 || q.Limit > MaxPage {
 		q.Limit = MaxPage
 	}
@@ -280,19 +281,37 @@ func (s *Store) List(ctx context.Context, q Query) (page []Record, err error) {
 		add("owner = $%d", q.Owner)
 	}
 	err = s.short(ctx, reading, func(ctx context.Context) error {
-		page = nil
+		// A page that is full leaves the rest of the answer on the wire.
+		ctx, leave := context.WithCancel(ctx)
+		defer leave()
+		page, next = nil, ""
+		size := 0
 		rows, err := s.engine.reader().QueryContext(ctx, fmt.Sprintf(
 			`SELECT %s FROM warder_records WHERE %s ORDER BY id LIMIT %d`, columns, strings.Join(where, " AND "), q.Limit), args...)
 		if err != nil {
 			return err
 		}
-		return scan(rows, func(r Record) error {
+		err = scan(rows, func(r Record) error {
+			if size += len(r.Body); size > pageBytes && len(page) > 0 {
+				next = page[len(page)-1].ID
+				leave()
+				return errFull
+			}
 			page = append(page, r.clone())
 			return nil
 		})
+		if len(page) == q.Limit {
+			next = page[len(page)-1].ID
+		}
+		if errors.Is(err, errFull) {
+			return nil
+		}
+		return err
 	})
-	return page, err
+	return page, next, err
 }
+
+var errFull = errors.New("the page is full")
 
 // after returns the least string that is greater than all that begin with
 // prefix; empty if there is none.
