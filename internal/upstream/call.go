@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/exchange"
@@ -41,6 +42,7 @@ type call struct {
 	resp   *http.Response
 	ended  error              // what Read returns from now on
 	early  chan exchange.Head // interim answers on their way to the client
+	dials  atomic.Int32       // connections it has asked for
 
 	mu        sync.Mutex
 	connected bool
@@ -384,6 +386,9 @@ func (streamError) Error() string { return "a stream error" }
 func (c *call) failure(err error, otherwise *fault.Error) error {
 	if cause := context.Cause(c.ctx); cause != nil {
 		return cause
+	}
+	if c.pool.http1.Load() { // net/http words what comes of it in many ways
+		return errHTTP1
 	}
 	c.mu.Lock()
 	connected := c.connected

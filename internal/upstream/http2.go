@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/dial"
@@ -33,6 +34,7 @@ type http2Pool struct {
 	scheme, address string
 	grpc            bool
 	transport       *http.Transport
+	http1           atomic.Bool // what answered last by prior knowledge did so in HTTP/1.1
 
 	mu     sync.Mutex
 	open   map[*http2Conn]bool
@@ -40,7 +42,7 @@ type http2Pool struct {
 	closed bool
 }
 
-var errNoHTTP2 = errors.New("the target does not choose h2 in the TLS handshake")
+var errNoHTTP2 = errors.New("the target does not choose h2 in the TLS handshake, so it does not speak HTTP/2: take protocol out of its upstream")
 
 // newHTTP2Pool returns a pool. It connects to nothing before the first
 // exchange.
@@ -90,8 +92,12 @@ type asker struct{}
 // transport would go on with it after the exchange that asked has ended: we do
 // not, so that there are no more in the making than exchanges.
 func (p *http2Pool) connect(ctx context.Context, rules *dial.Rules, network, address string, cfg *tls.Config) (net.Conn, error) {
-	if c, _ := ctx.Value(asker{}).(*call); c != nil {
-		if d := c.limits.Connect; d > 0 {
+	asks, _ := ctx.Value(asker{}).(*call)
+	if asks != nil {
+		if asks.dials.Add(1) > 1 && p.http1.Load() {
+			return nil, errHTTP1 // once more is no use
+		}
+		if d := asks.limits.Connect; d > 0 {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, d)
 			defer cancel()
@@ -99,10 +105,13 @@ func (p *http2Pool) connect(ctx context.Context, rules *dial.Rules, network, add
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithCancel(ctx)
 		defer cancel()
-		defer context.AfterFunc(c.ctx, cancel)()
+		defer context.AfterFunc(asks.ctx, cancel)()
 	}
 	c, err := rules.Context(ctx, network, address)
 	if err != nil {
+		if !errors.Is(ctx.Err(), context.Canceled) {
+			p.http1.Store(false) // nobody knows what will be there next
+		}
 		return nil, err
 	}
 	conn := &http2Conn{Conn: c, pool: p}
@@ -111,7 +120,7 @@ func (p *http2Pool) connect(ctx context.Context, rules *dial.Rules, network, add
 		return nil, errClosed
 	}
 	if cfg == nil {
-		return conn, nil
+		return &firstBytes{Conn: conn, http1: &p.http1}, nil
 	}
 	secure := tls.Client(conn, cfg)
 	if err := secure.HandshakeContext(ctx); err != nil {

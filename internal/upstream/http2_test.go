@@ -463,3 +463,71 @@ func TestConnectionsOfAClosedPoolEndWithTheirExchange(t *testing.T) {
 		t.Error("the connection stays open")
 	}
 }
+
+// However the bytes come, and whatever breaks first, the operator reads what
+// to mend.
+func TestATargetThatAnswersInHTTP1IsSaidNotToSpeakHTTP2(t *testing.T) {
+	t.Parallel()
+	const answered = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+	for what, serve := range map[string]func(c *net.TCPConn){
+		"it answers the preface": func(c *net.TCPConn) {
+			io.ReadFull(c, make([]byte, len(http2.ClientPreface)))
+			io.WriteString(c, answered)
+			io.Copy(io.Discard, c)
+		},
+		"it answers before it reads": func(c *net.TCPConn) {
+			io.WriteString(c, answered)
+			io.Copy(io.Discard, c)
+		},
+		"byte by byte": func(c *net.TCPConn) {
+			for i := range len(answered) {
+				io.WriteString(c, answered[i:i+1])
+			}
+			io.Copy(io.Discard, c)
+		},
+		"it breaks the connection behind the answer": func(c *net.TCPConn) {
+			io.WriteString(c, answered)
+			c.Close() // what is unread makes it a reset
+		},
+		"it breaks it amid the request": func(c *net.TCPConn) {
+			io.ReadFull(c, make([]byte, len(http2.ClientPreface)))
+			io.WriteString(c, answered)
+			c.Close()
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all sync.WaitGroup
+			all.Go(func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					all.Go(func() { defer c.Close(); serve(c.(*net.TCPConn)) })
+				}
+			})
+			t.Cleanup(func() { l.Close(); all.Wait() })
+			for _, protocol := range []upstream.Protocol{upstream.HTTP2, upstream.GRPC} {
+				g := group(t, upstream.Config{Targets: []upstream.Target{{Name: "old", Address: l.Addr().String(), Host: "old"}}, Protocol: protocol})
+				var calls sync.WaitGroup
+				for range 20 {
+					for _, x := range []*exchange.Exchange{call("GET", "/", nil, 0), call("POST", "/", newBody(strings.NewReader(strings.Repeat("x", 100<<10))), 100<<10)} {
+						calls.Go(func() {
+							_, err := answer(g, x, times)
+							var f *fault.Error
+							if !errors.As(err, &f) || f.Code != fault.UpstreamError || f.Reason != "the target speaks HTTP/1.1, not HTTP/2: take protocol out of its upstream" {
+								t.Errorf("%v", err)
+							}
+						})
+					}
+				}
+				calls.Wait()
+			}
+		})
+	}
+}
