@@ -90,6 +90,7 @@ type app struct {
 	stopFollowing func()         // nil: nobody does
 
 	digest [32]byte
+	warned map[string]bool // of private keys; written where a load is committed
 
 	ready  atomic.Bool
 	admin  *surface // nil before the first load
@@ -108,6 +109,7 @@ func start(o Options) (_ *app, err error) {
 		guard:    guessing.NewGuard(),
 		outputs:  &outputs{},
 		stdout:   o.Stdout,
+		warned:   map[string]bool{},
 	}
 	if a.state, err = OpenState(o.State); err != nil {
 		return nil, err
@@ -141,7 +143,7 @@ func start(o Options) (_ *app, err error) {
 	compiler.Memory = a.memory
 	compiler.Guard = a.guard
 	a.sessions = compiler.Sessions
-	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareStore, a.prepareAdmin, a.prepareLog, a.prepareGateway)
+	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareKeyFiles, a.prepareStore, a.prepareAdmin, a.prepareLog, a.prepareGateway)
 	a.observe()
 	if err = a.control.Load(); err != nil {
 		return nil, err

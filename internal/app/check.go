@@ -68,7 +68,7 @@ func Check(path, state string) (*CheckReport, error) {
 	r := &CheckReport{
 		Problems: []Complaint{}, Config: snap.Config, Routes: len(doc.Flatten()), Issuers: len(doc.Issuers),
 		Upstreams: len(doc.Upstreams), Consumers: len(doc.Consumers),
-		Warnings: complaints(doubts(doc)),
+		Warnings: complaints(append(doubts(doc), readableKeys(doc)...)),
 	}
 	none, asked := missing(doc, state, snap.Elsewhere)
 	for _, m := range none {
@@ -119,9 +119,11 @@ func compile(path string) (*snapshot.Snapshot, *config.Document, error) {
 	if err != nil {
 		return nil, doc, err
 	}
-	if err := checkStore(doc); err != nil {
-		snap.Release()
-		return nil, doc, err
+	for _, check := range []func(*config.Document) error{checkStore, checkKeyFiles} {
+		if err := check(doc); err != nil {
+			snap.Release()
+			return nil, doc, err
+		}
 	}
 	return snap, doc, nil
 }
