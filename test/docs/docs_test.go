@@ -10,6 +10,9 @@
 //	yaml refused    a configuration that is refused; the block of text behind
 //	                it is what warder check says, word for word
 //	yaml fragment   not checked: it shows what this build does not have
+//
+// A block of console behind a configuration of docs/TASKS.md is commands, each
+// behind a dollar, and what they print when that configuration runs.
 package docs
 
 import (
