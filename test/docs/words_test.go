@@ -71,7 +71,8 @@ func inSchema(top, at map[string]any, path []string) bool {
 	if ref, _ := at["$ref"].(string); ref != "" {
 		def := any(top)
 		for step := range strings.SplitSeq(strings.TrimPrefix(ref, "#/"), "/") {
-			def, _ = def.(map[string]any)[step].(any)
+			from, _ := def.(map[string]any)
+			def = from[step]
 		}
 		next, _ := def.(map[string]any)
 		if next != nil && inSchema(top, next, path) {
