@@ -283,10 +283,16 @@ func (d *Directory) FreshUntil() time.Time {
 	return d.memory.Seen().Add(d.within)
 }
 
-// Revoked says whether the token of an identity was taken back: None if it was
-// not, or if the identity is not by a token. Without a store nothing can be.
+// Revoked says whether the token or the session of an identity was taken back:
+// None if it was not, or if the identity is by neither. Without a store nothing
+// can be; a nil Directory cannot tell.
 func (d *Directory) Revoked(id *exchange.Identity, now time.Time) fault.Code {
-	if d == nil || d.memory == nil || id.Token == nil {
+	switch {
+	case id.Token == nil:
+		return fault.None
+	case d == nil:
+		return fault.IdentityUnavailable
+	case d.memory == nil:
 		return fault.None
 	}
 	return d.memory.revoked(id, now, d.within)

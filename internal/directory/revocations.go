@@ -58,22 +58,21 @@ func (r *revocations) has(m *exchange.Mark, t *exchange.Token, now int64) bool {
 	return ok && e.holds(t, now)
 }
 
-// holds reports whether e is of a token. A moment of issue is in whole
-// seconds, and by a clock that may be ahead: who was issued at about the
-// moment of the revocation, or does not say when, is revoked.
+// holds reports whether e is of a token. One that does not say when it was
+// issued is revoked.
 func (e revocation) holds(t *exchange.Token, now int64) bool {
 	switch {
 	case e.expires != 0 && now >= e.expires:
 		return false
-	case e.before == 0 || t.Issued == 0:
+	case e.before == 0 || t.Since == 0:
 		return true
 	}
-	return (t.Issued-t.Skew)*1000 <= e.before
+	return t.Since <= e.before
 }
 
 var everyToken = exchange.MarkOf(exchange.RevokedAll)
 
-// revoked judges a token. within is how old the memory may be.
+// revoked judges a token or a session. within is how old the memory may be.
 func (m *Memory) revoked(id *exchange.Identity, now time.Time, within time.Duration) fault.Code {
 	h := m.held.Load()
 	if h == nil {
@@ -95,6 +94,9 @@ func (m *Memory) revoked(id *exchange.Identity, now time.Time, within time.Durat
 		kinds&ofConsumer != 0 && r.has(&id.Whose, t, at) ||
 		kinds&ofIssuer != 0 && r.has(&t.Issuer, t, at) ||
 		kinds&ofAll != 0 && r.has(&everyToken, t, at) {
+		if id.Session != nil {
+			return fault.SessionExpired
+		}
 		return fault.TokenRevoked
 	}
 	return fault.None

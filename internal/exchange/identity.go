@@ -26,8 +26,8 @@ type Identity struct {
 	TokenID  string    // jti
 	Key      KeyRef    // the API key; zero: it was proved otherwise
 	Password [32]byte  // digest of the stored hash of the password; zero: it was proved otherwise
-	Token    *Token    // what the token may be revoked by; nil: it was proved otherwise
-	Whose    Mark      // of Consumer, to revoke its tokens by
+	Token    *Token    // what the token or session may be revoked by; nil: it was proved otherwise
+	Whose    Mark      // of Consumer, to revoke its tokens and sessions by
 	Expires  time.Time // as the credential says; zero: never
 	Claims   Claims
 	Session  Session // of a browser; nil: it was proved otherwise

@@ -23,7 +23,8 @@ func MarkOf(texts ...string) (m Mark) {
 	return m
 }
 
-// The kinds of what tokens are revoked by, for MarkOf, and what names each.
+// The kinds of what tokens and sessions are revoked by, for MarkOf, and what
+// names each.
 const (
 	RevokedToken    = "token"    // SHA-256 of the token, 32 bytes
 	RevokedID       = "jti"      // issuer (iss), jti
@@ -33,20 +34,45 @@ const (
 	RevokedAll      = "all"
 )
 
-// Token is what a token may be revoked by. It never changes.
+// Token is what a token, or the session of a browser, may be revoked by. It
+// never changes. The zero Token is revoked only with all others.
 type Token struct {
 	Itself  Mark
 	ID      Mark // zero: it has no jti
 	Subject Mark // zero: it has no sub
 	Issuer  Mark
-	Issued  int64 // iat, Unix seconds; 0: it does not say
-	Skew    int64 // by how many seconds the issuer's clock may differ
+	Since   int64 // Unix milliseconds: what is revoked until then or later is revoked of it; 0: until whenever
 }
 
 // NewToken returns what a token of an issuer is revoked by. digest is the
-// SHA-256 of all of it.
+// SHA-256 of all of it; issued is its iat in Unix seconds, 0 if it does not say,
+// and skew by how many seconds the issuer's clock may differ: who was issued at
+// about the moment of a revocation is revoked.
 func NewToken(digest [sha256.Size]byte, issuer, id, subject string, issued, skew int64) Token {
-	t := Token{Itself: MarkOf(RevokedToken, string(digest[:])), Issuer: MarkOf(RevokedIssuer, issuer), Issued: issued, Skew: skew}
+	t := named(issuer, id, subject)
+	t.Itself = MarkOf(RevokedToken, string(digest[:]))
+	if issued != 0 {
+		t.Since = (issued - skew) * 1000
+	}
+	return t
+}
+
+// sessionGrace is by how much the clocks of gateways, and of who revokes, may
+// differ, in milliseconds. More would send a browser that logs in again back to
+// the login once more, and again.
+const sessionGrace = 1000
+
+// NewSession returns what a session is revoked by: all that a token of its
+// issuer is, but for the token itself. began is when its login ended, in Unix
+// milliseconds: refreshes make no session younger.
+func NewSession(issuer, id, subject string, began int64) Token {
+	t := named(issuer, id, subject)
+	t.Since = began - sessionGrace
+	return t
+}
+
+func named(issuer, id, subject string) Token {
+	t := Token{Issuer: MarkOf(RevokedIssuer, issuer)}
 	if id != "" {
 		t.ID = MarkOf(RevokedID, issuer, id)
 	}

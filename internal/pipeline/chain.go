@@ -14,6 +14,8 @@ import (
 type Chain struct {
 	authenticate part[Authenticator]
 	combination  *combination      // instead of authenticate
+	revocations  Revocations       // what identities are judged by, whatever proved them
+	again        func(*exchange.Exchange, *World)
 	missing      fault.Code        // when the request carries no credential for authenticate
 	forward      exchange.HeaderID // field whose credential goes on once authenticate has proved it
 	authorize    []part[Authorizer]
@@ -29,9 +31,10 @@ type part[T any] struct {
 	check uint32 // index in the legend
 }
 
-// NewChain puts parts in order. Their checks are appended to legend.
-func NewChain(parts []Parts, legend *exchange.Legend) *Chain {
-	c := &Chain{}
+// NewChain puts parts in order. Their checks are appended to legend. Without
+// revocations whoever comes by a token or a session is refused.
+func NewChain(parts []Parts, revocations Revocations, legend *exchange.Legend) *Chain {
+	c := &Chain{revocations: revocations}
 	for i := range parts {
 		c.add(&parts[i], legend)
 	}
@@ -47,11 +50,11 @@ func NewChain(parts []Parts, legend *exchange.Legend) *Chain {
 
 // NewCombinedChain is NewChain for a route with a combination of proofs; no
 // other part proves anything.
-func NewCombinedChain(proofs *Combination, parts []Parts, legend *exchange.Legend) *Chain {
+func NewCombinedChain(proofs *Combination, parts []Parts, revocations Revocations, legend *exchange.Legend) *Chain {
 	if !proofs.whole() {
 		return &Chain{} // which lets nobody in
 	}
-	c := &Chain{combination: proofs.compile(legend)}
+	c := &Chain{combination: proofs.compile(revocations, legend)}
 	for i := range parts {
 		c.add(&parts[i], legend)
 	}
@@ -66,7 +69,7 @@ func (c *Chain) add(p *Parts, legend *exchange.Legend) {
 	}
 	if p.Authenticate != nil {
 		c.authenticate = part[Authenticator]{p.Authenticate, check}
-		c.missing, c.forward = p.missing(), p.forwards()
+		c.missing, c.forward, c.again = p.missing(), p.forwards(), p.Again
 		c.challenge(&p.Challenge)
 	}
 	if p.Authorize != nil {
@@ -232,7 +235,9 @@ func (c *Chain) run(x *exchange.Exchange, w *World) Verdict {
 		x.Trail.Begin(c.authenticate.check)
 		id, v = c.authenticate.run.Authenticate(x, w)
 		if v.Passed() && id != nil {
-			x.Verified = c.forward
+			if v = standing(c.revocations, id, c.again, x, w); v.Passed() {
+				x.Verified = c.forward
+			}
 		} else {
 			v = c.refusal(v)
 		}

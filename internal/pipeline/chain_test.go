@@ -104,7 +104,7 @@ func TestTheZeroChainLetsNobodyIn(t *testing.T) {
 	var legend exchange.Legend
 	parts := whole(&a, nil)
 	parts[2] = pipeline.Parts{} // nobody proves anything
-	if v := pipeline.NewChain(parts, &legend).Run(&exchange.Exchange{}, w); v.Passed() || v.Code() != fault.InternalError || len(a.order) > 0 {
+	if v := pipeline.NewChain(parts, nil, &legend).Run(&exchange.Exchange{}, w); v.Passed() || v.Code() != fault.InternalError || len(a.order) > 0 {
 		t.Errorf("without an authenticator: %+v, asked %v", v, a.order)
 	}
 	x := &exchange.Exchange{}
@@ -153,7 +153,7 @@ func TestPhasesRunInOrderAndNoneAfterARefusal(t *testing.T) {
 		var legend exchange.Legend
 		x := &exchange.Exchange{}
 		w := &pipeline.World{Now: now, Counters: &taker{asked: &a, refuses: c.refuses}}
-		v := pipeline.NewChain(whole(&a, c.verdicts), &legend).Run(x, w)
+		v := pipeline.NewChain(whole(&a, c.verdicts), nil, &legend).Run(x, w)
 		if v.Code() != c.code || v.Passed() != (c.code == fault.None) {
 			t.Errorf("%s: %+v", c.what, v)
 		}
@@ -173,7 +173,7 @@ func TestPhasesRunInOrderAndNoneAfterARefusal(t *testing.T) {
 func TestAnIdentityIsNeverMissingAfterAPass(t *testing.T) {
 	t.Parallel()
 	var a asked
-	chain := pipeline.NewChain([]pipeline.Parts{{Authenticate: policy{asked: &a, verdict: pipeline.Pass}}, {Authorize: policy{asked: &a, name: "authorize", verdict: pipeline.Pass}}}, &exchange.Legend{})
+	chain := pipeline.NewChain([]pipeline.Parts{{Authenticate: policy{asked: &a, verdict: pipeline.Pass}}, {Authorize: policy{asked: &a, name: "authorize", verdict: pipeline.Pass}}}, nil, &exchange.Legend{})
 	x := &exchange.Exchange{}
 	if v := chain.Run(x, &pipeline.World{Now: now}); v.Passed() || v.Code() != fault.InternalError || len(a.order) != 1 || x.Identity != nil {
 		t.Errorf("%+v, asked %q", v, a.order)
@@ -186,7 +186,7 @@ func TestNothingPresentedIsCredentialMissingWithABareChallenge(t *testing.T) {
 	chain := pipeline.NewChain([]pipeline.Parts{{
 		Authenticate: policy{asked: &a, verdict: pipeline.NotMine, id: somebody},
 		Challenge:    pipeline.Challenge{Scheme: "Bearer", Params: `realm="corp"`, Errors: true},
-	}}, &exchange.Legend{})
+	}}, nil, &exchange.Legend{})
 	x := &exchange.Exchange{}
 	v := chain.Run(x, &pipeline.World{Now: now})
 	if v.Passed() || v.Code() != fault.CredentialMissing || x.Identity != nil {
@@ -207,7 +207,7 @@ func TestChallengesFitTheRefusal(t *testing.T) {
 	refused := func(parts []pipeline.Parts, code fault.Code) []string {
 		x := &exchange.Exchange{}
 		says = pipeline.Refuse(code)
-		pipeline.NewChain(parts, &exchange.Legend{}).Run(x, &pipeline.World{})
+		pipeline.NewChain(parts, nil, &exchange.Legend{}).Run(x, &pipeline.World{})
 		return x.Challenges
 	}
 	bearer := pipeline.Parts{Authenticate: auth, Challenge: pipeline.Challenge{Scheme: "Bearer", Params: `realm="corp"`, Errors: true}}
@@ -266,7 +266,7 @@ func TestOnlyAVerifiedCredentialMayGoOn(t *testing.T) {
 	} {
 		c.parts.Authenticate = authenticator(func(*exchange.Exchange) (*exchange.Identity, pipeline.Verdict) { return somebody, c.verdict })
 		x := &exchange.Exchange{}
-		pipeline.NewChain([]pipeline.Parts{c.parts}, &exchange.Legend{}).Run(x, &pipeline.World{})
+		pipeline.NewChain([]pipeline.Parts{c.parts}, nil, &exchange.Legend{}).Run(x, &pipeline.World{})
 		if x.Verified != c.want {
 			t.Errorf("%+v: %v", c.parts, x.Verified)
 		}
@@ -286,7 +286,7 @@ func TestWhatIsMissingHasItsOwnCode(t *testing.T) {
 	} {
 		auth := authenticator(func(*exchange.Exchange) (*exchange.Identity, pipeline.Verdict) { return nil, c.says })
 		x := &exchange.Exchange{}
-		v := pipeline.NewChain([]pipeline.Parts{{Authenticate: auth, Missing: c.missing}}, &exchange.Legend{}).Run(x, &pipeline.World{})
+		v := pipeline.NewChain([]pipeline.Parts{{Authenticate: auth, Missing: c.missing}}, nil, &exchange.Legend{}).Run(x, &pipeline.World{})
 		if v.Passed() || v.Code() != c.want || x.Trail.Steps()[0].Outcome != exchange.Refused {
 			t.Errorf("%s: %v", what, v.Code())
 		}
@@ -318,7 +318,7 @@ func limited(screen, limit [2][]counters.Charge) *pipeline.Chain {
 		parts = append(parts, p)
 	}
 	parts = append(parts, pipeline.Parts{Authenticate: policy{asked: a, verdict: pipeline.Pass, id: somebody}})
-	return pipeline.NewChain(parts, &exchange.Legend{})
+	return pipeline.NewChain(parts, nil, &exchange.Legend{})
 }
 
 func remaining(t *testing.T, m *counters.Memory, c counters.Charge) int64 {
@@ -396,7 +396,7 @@ func TestCountersThatFailAreClosed(t *testing.T) {
 	var a asked
 	failing := &taker{asked: &a, err: errors.New("no route to host")}
 	x := &exchange.Exchange{}
-	v := pipeline.NewChain(whole(&a, nil), &exchange.Legend{}).Run(x, &pipeline.World{Now: now, Counters: failing})
+	v := pipeline.NewChain(whole(&a, nil), nil, &exchange.Legend{}).Run(x, &pipeline.World{Now: now, Counters: failing})
 	if v.Passed() || v.Code() != fault.LimitsUnavailable || x.RetryAfter <= 0 || len(failing.calls) != 1 {
 		t.Errorf("%+v, retry after %v, %d calls", v, x.RetryAfter, len(failing.calls))
 	}

@@ -43,7 +43,7 @@ func TestChallengesForBoundTokens(t *testing.T) {
 	} {
 		proof := pipeline.Parts{Authenticate: refuses(c.code), Challenge: c.challenge, Credentials: []string{"authorization", "dpop"}}
 		x := &exchange.Exchange{}
-		pipeline.NewChain([]pipeline.Parts{proof, {Scope: "orders:read"}}, &exchange.Legend{}).Run(x, &pipeline.World{})
+		pipeline.NewChain([]pipeline.Parts{proof, {Scope: "orders:read"}}, nil, &exchange.Legend{}).Run(x, &pipeline.World{})
 		if d := cmp.Diff(c.want, x.Challenges); d != "" {
 			t.Errorf("%v: %s", c.code, d)
 		}
@@ -53,7 +53,7 @@ func TestChallengesForBoundTokens(t *testing.T) {
 		key := pipeline.Parts{Authenticate: refuses(fault.KeyUnknown), Challenge: pipeline.Challenge{Scheme: "ApiKey", Params: `header="x-api-key"`}, Credentials: []string{"x-api-key"}}
 		both := pipeline.Combination{Proofs: []pipeline.Parts{proof, key}, Branches: []pipeline.Branch{{Proof: 1}, {Proof: 0}}}
 		x = &exchange.Exchange{}
-		pipeline.NewCombinedChain(&both, nil, &exchange.Legend{}).Run(x, &pipeline.World{})
+		pipeline.NewCombinedChain(&both, nil, nil, &exchange.Legend{}).Run(x, &pipeline.World{})
 		if c.want != nil {
 			c.want = append([]string{`ApiKey header="x-api-key"`}, c.want...)
 		}

@@ -66,6 +66,7 @@ func (c *Combination) whole() bool {
 // combination is a Combination made ready. Immutable.
 type combination struct {
 	all      bool
+	standing Revocations // what every proof is judged by
 	proofs   []proof
 	branches []branch
 	verdict  uint32   // check of what is said of all branches together
@@ -78,6 +79,7 @@ type proof struct {
 	fields  uint64     // the credential fields that it reads, a bit each
 	missing fault.Code // when there is no credential of its kind
 	forward exchange.HeaderID
+	again   func(*exchange.Exchange, *World)
 
 	challenged // when this proof refuses
 }
@@ -93,12 +95,12 @@ type branch struct {
 }
 
 // compile makes c ready. Its checks are appended to legend.
-func (c *Combination) compile(legend *exchange.Legend) *combination {
+func (c *Combination) compile(revocations Revocations, legend *exchange.Legend) *combination {
 	add := func(check exchange.Check) uint32 {
 		legend.Checks = append(legend.Checks, check)
 		return uint32(len(legend.Checks) - 1)
 	}
-	k := &combination{all: c.All}
+	k := &combination{all: c.All, standing: revocations}
 	var fields, labels []string
 	var order []int // of the proofs, as branches name them
 	for i := range c.Branches {
@@ -109,7 +111,7 @@ func (c *Combination) compile(legend *exchange.Legend) *combination {
 	}
 	for i := range c.Proofs {
 		p := &c.Proofs[i]
-		one := proof{part: part[Authenticator]{p.Authenticate, add(p.Check)}, missing: p.missing(), forward: p.forwards()}
+		one := proof{part: part[Authenticator]{p.Authenticate, add(p.Check)}, missing: p.missing(), forward: p.forwards(), again: p.Again}
 		for _, name := range p.Credentials {
 			at := slices.Index(fields, name)
 			if at < 0 {
@@ -184,6 +186,9 @@ func (k *combination) prove(a *attempt, x *exchange.Exchange, w *World) Verdict 
 		}
 		x.Trail.Begin(p.check)
 		id, v := p.run.Authenticate(x, w)
+		if v.Passed() && id != nil {
+			v = standing(k.standing, id, p.again, x, w)
+		}
 		switch {
 		case v.outcome == exchange.Skipped:
 			strange[i].code, strange[i].step = v.code, len(x.Trail.Steps())-1

@@ -85,9 +85,9 @@ func token() pipeline.Parts {
 			"bad": pipeline.Refuse(fault.TokenExpired), "strange": pipeline.Unclaimed(fault.TokenIssuerUnknown), "two": pipeline.Refuse(fault.CredentialAmbiguous),
 			"down": pipeline.CannotTell(fault.IdentityUnavailable),
 		}, ids: map[string]*exchange.Identity{
-			"alice": {Method: "jwt", Issuer: "corp", Subject: "alice", Roles: []string{"a"}, Claims: exchange.Claims{}},
-			"app":   {Method: "jwt", Issuer: "corp", Subject: "app", Named: acme, Consumer: "acme", Claims: exchange.Claims{}},
-			"bob":   {Method: "jwt", Issuer: "partners", Subject: "bob", Claims: exchange.Claims{}},
+			"alice": {Method: "jwt", Issuer: "corp", Subject: "alice", Token: marks, Roles: []string{"a"}, Claims: exchange.Claims{}},
+			"app":   {Method: "jwt", Issuer: "corp", Subject: "app", Token: marks, Named: acme, Consumer: "acme", Claims: exchange.Claims{}},
+			"bob":   {Method: "jwt", Issuer: "partners", Subject: "bob", Token: marks, Claims: exchange.Claims{}},
 		}},
 		Check:       exchange.Check{Phase: "authenticate", Name: "jwt"},
 		Challenge:   pipeline.Challenge{Scheme: "Bearer", Params: `realm="corp"`, Errors: true},
@@ -163,7 +163,7 @@ func TestAnyOf(t *testing.T) {
 	} {
 		var legend exchange.Legend
 		x := request(c.fields...)
-		v := pipeline.NewCombinedChain(&c.of, nil, &legend).Run(x, &pipeline.World{Now: now})
+		v := pipeline.NewCombinedChain(&c.of, nil, kept, &legend).Run(x, &pipeline.World{Now: now})
 		who := ""
 		if x.Identity != nil {
 			who = x.Identity.Method
@@ -198,7 +198,7 @@ func TestAllOf(t *testing.T) {
 	} {
 		var legend exchange.Legend
 		x := request(c.fields...)
-		v := pipeline.NewCombinedChain(&three, nil, &legend).Run(x, &pipeline.World{Now: now})
+		v := pipeline.NewCombinedChain(&three, nil, kept, &legend).Run(x, &pipeline.World{Now: now})
 		trail := steps(x, &legend)
 		if v.Code() != c.code || v.Passed() != (c.code == fault.None) || trail[len(trail)-1] != c.last {
 			t.Errorf("%s: %v, %q", c.what, v.Code(), trail)
@@ -230,7 +230,7 @@ func TestACredentialIsJudgedOnce(t *testing.T) {
 	}{"strange": {"introspect", 1}, "alice": {"jwt", 0}, "bad": {"", 0}} {
 		asked = 0
 		x := request("authorization: " + value)
-		v := pipeline.NewCombinedChain(&c, nil, &exchange.Legend{}).Run(x, &pipeline.World{Now: now})
+		v := pipeline.NewCombinedChain(&c, nil, kept, &exchange.Legend{}).Run(x, &pipeline.World{Now: now})
 		if v.Passed() != (want.who != "") || asked != want.asked || v.Passed() && x.Identity.Method != want.who {
 			t.Errorf("%s: %v, the second was asked %d times", value, v.Code(), asked)
 		}
@@ -249,7 +249,7 @@ func TestACombinationThatIsNotWholeLetsNobodyIn(t *testing.T) {
 		"too many of both":    {Proofs: slices.Repeat([]pipeline.Parts{key()}, 5), Branches: make([]pipeline.Branch, 8)},
 		"an identity of none": {Proofs: []pipeline.Parts{{Authenticate: method{name: "x-api-key"}}}, Branches: []pipeline.Branch{{}}},
 	} {
-		if v := pipeline.NewCombinedChain(&c, nil, &exchange.Legend{}).Run(request("x-api-key: acme"), &pipeline.World{Now: now}); v.Passed() || v.Code() != fault.InternalError {
+		if v := pipeline.NewCombinedChain(&c, nil, kept, &exchange.Legend{}).Run(request("x-api-key: acme"), &pipeline.World{Now: now}); v.Passed() || v.Code() != fault.InternalError {
 			t.Errorf("%s: %v", what, v.Code())
 		}
 	}
@@ -287,7 +287,7 @@ func TestCombinationsDecideAsTheirRulesSay(t *testing.T) {
 			case 1:
 				p.v = pipeline.Unclaimed(fault.TokenIssuerUnknown)
 			case 2, 3, 4, 5:
-				p.v, p.id = pipeline.Pass, &exchange.Identity{Method: fmt.Sprint(i), Issuer: fmt.Sprint("i", rnd.IntN(2)), Roles: some(roles)}
+				p.v, p.id = pipeline.Pass, &exchange.Identity{Method: fmt.Sprint(i), Issuer: fmt.Sprint("i", rnd.IntN(2)), Token: marks, Roles: some(roles)}
 				if rnd.IntN(2) == 0 {
 					p.id.Named = []*exchange.Consumer{acme, other}[rnd.IntN(2)]
 				}
@@ -395,7 +395,7 @@ func TestCombinationsDecideAsTheirRulesSay(t *testing.T) {
 		decide()
 
 		x := request(fields...)
-		v := pipeline.NewCombinedChain(&c, nil, &exchange.Legend{}).Run(x, &pipeline.World{Now: now})
+		v := pipeline.NewCombinedChain(&c, nil, kept, &exchange.Legend{}).Run(x, &pipeline.World{Now: now})
 		if v.Code() != code || v.Passed() != (code == fault.None) {
 			t.Fatalf("%v, the rules say %v: %+v", v.Code(), code, c)
 		}
@@ -421,7 +421,7 @@ func TestTheLargestCombinationFitsTheTrail(t *testing.T) {
 	x := request(fields...)
 	x.Trail.Begin(0) // the route's
 	x.Trail.Begin(0) // a limit of screen
-	v := pipeline.NewCombinedChain(&c, nil, &exchange.Legend{}).Run(x, &pipeline.World{Now: now})
+	v := pipeline.NewCombinedChain(&c, nil, kept, &exchange.Legend{}).Run(x, &pipeline.World{Now: now})
 	if n := len(x.Trail.Steps()); v.Code() != fault.RoleMissing || n != 2+pipeline.MaxAttempts || x.Identity.Method != "x-0" {
 		t.Errorf("%v with %d steps", v.Code(), n)
 	}
@@ -435,7 +435,7 @@ func TestTheLargestCombinationFitsTheTrail(t *testing.T) {
 func TestJudgingCombinationsAllocatesNothing(t *testing.T) { // not parallel: it counts allocations
 	anyOf := pipeline.NewCombinedChain(&pipeline.Combination{Proofs: []pipeline.Parts{token(), key()}, Branches: []pipeline.Branch{
 		{Issuers: []string{"corp"}, Conditions: roleOf("a", "b")}, {Proof: 1, Conditions: roleOf("b")},
-	}}, nil, &exchange.Legend{})
+	}}, nil, kept, &exchange.Legend{})
 	w := &pipeline.World{Now: now}
 	x := request("authorization: alice", "x-api-key: acme")
 	if n := testing.AllocsPerRun(100, func() {
@@ -453,9 +453,9 @@ func BenchmarkProofs(b *testing.B) {
 	branches := []pipeline.Branch{{Conditions: roleOf("a")}, {Proof: 1, Conditions: roleOf("b")}}
 	both := []pipeline.Parts{token(), key()}
 	for name, c := range map[string]*pipeline.Chain{
-		"one":    pipeline.NewChain(append([]pipeline.Parts{token()}, roleOf("a")...), &exchange.Legend{}),
-		"any-of": pipeline.NewCombinedChain(&pipeline.Combination{Proofs: both, Branches: branches}, nil, &exchange.Legend{}),
-		"all-of": pipeline.NewCombinedChain(&pipeline.Combination{All: true, Proofs: both, Branches: branches}, nil, &exchange.Legend{}),
+		"one":    pipeline.NewChain(append([]pipeline.Parts{token()}, roleOf("a")...), kept, &exchange.Legend{}),
+		"any-of": pipeline.NewCombinedChain(&pipeline.Combination{Proofs: both, Branches: branches}, nil, kept, &exchange.Legend{}),
+		"all-of": pipeline.NewCombinedChain(&pipeline.Combination{All: true, Proofs: both, Branches: branches}, nil, kept, &exchange.Legend{}),
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

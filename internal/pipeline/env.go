@@ -48,9 +48,6 @@ type Directory interface {
 	// there is none the consumer is nil and the hash one that costs as much as
 	// that of a consumer who has one, and that no password matches.
 	Password(name []byte) (*password.Hash, *exchange.Consumer)
-	// Revoked says whether the token of an identity was taken back: None if it
-	// was not, or if the identity is not by a token. It never takes time.
-	Revoked(id *exchange.Identity, now time.Time) fault.Code
 }
 
 // Sessions are the browser sessions that began with a login at one issuer.

@@ -265,14 +265,14 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 		if needs.proofs == 0 && sound {
 			b.problems = append(b.problems, f.Node.Complain("auth", "names conditions but no proof", proofMend))
 		}
-		r.Chain = pipeline.NewChain(parts, b.s.legend)
+		r.Chain = pipeline.NewChain(parts, b.directory, b.s.legend)
 	} else if proofs := b.combine(f, r, env); proofs != nil {
 		for _, p := range proofs.Proofs { // limits of a method are the route's
 			if p.Screen != nil || p.Limit != nil {
 				parts = append(parts, pipeline.Parts{Screen: p.Screen, Limit: p.Limit, Check: p.Check})
 			}
 		}
-		r.Chain = pipeline.NewCombinedChain(proofs, parts, b.s.legend)
+		r.Chain = pipeline.NewCombinedChain(proofs, parts, b.directory, b.s.legend)
 	}
 	slices.SortStableFunc(r.Policies, func(x, y Policy) int { return cmp.Compare(x.phase, y.phase) })
 	b.patterns = append(b.patterns, route.Pattern{
@@ -474,7 +474,7 @@ func (b *build) addLocal(l LocalRoute) route.Pattern {
 	i := len(b.s.routes)
 	b.s.routes = append(b.s.routes, Route{
 		Labels:  &exchange.Route{Index: i, Name: l.Name, Pattern: l.Path, Host: l.Host},
-		Chain:   pipeline.NewChain([]pipeline.Parts{open}, b.s.legend),
+		Chain:   pipeline.NewChain([]pipeline.Parts{open}, b.directory, b.s.legend),
 		Local:   l.Handler,
 		MaxBody: l.MaxBody,
 		Metrics: b.Metrics.Route(l.Name),

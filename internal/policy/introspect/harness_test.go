@@ -147,7 +147,6 @@ func (c consumers) Client(iss, client string) (*exchange.Consumer, bool) {
 	return n, ok
 }
 func (c consumers) Consumer(string) (*exchange.Consumer, bool)       { return nil, false }
-func (c consumers) Revoked(*exchange.Identity, time.Time) fault.Code { return fault.None }
 
 func (c consumers) Certificate(*exchange.CertFacts) (record, rival *exchange.CertRecord) {
 	return nil, nil

@@ -210,11 +210,6 @@ func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, iss *issuer, t *
 	x.Trail.Saw("subject", id.Subject)
 	x.Trail.Saw("consumer", id.Consumer)
 	x.Trail.SawNumber("expiresIn", t.times.exp-now)
-	if p.directory != nil {
-		if code := p.directory.Revoked(id, w.Now); code != fault.None {
-			return nil, revoked(x, iss, code)
-		}
-	}
 	return id, pipeline.Pass
 }
 
@@ -236,19 +231,6 @@ func (p *policy) name(t *accepted, id *exchange.Identity) *exchange.Identity {
 	}
 	t.identity.Store(&fresh)
 	return &fresh
-}
-
-// revoked refuses a token that was taken back, or of which that cannot be told.
-func revoked(x *exchange.Exchange, iss *issuer, code fault.Code) pipeline.Verdict {
-	switch code {
-	case fault.IdentityUnavailable:
-		x.RetryAfter = retryUnavailable
-		return refuseFor(x, iss, code, "the store's revocations were never loaded")
-	case fault.KeysStale:
-		x.RetryAfter = retryStale
-		return refuseFor(x, iss, code, "the store was not heard of for longer than freshness.revocations")
-	}
-	return refuseFor(x, iss, code, "the token was revoked here")
 }
 
 func refuseFor(x *exchange.Exchange, iss *issuer, code fault.Code, reason string) pipeline.Verdict {

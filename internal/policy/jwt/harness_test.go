@@ -164,7 +164,6 @@ func (c consumers) Consumer(string) (*exchange.Consumer, bool) { return nil, fal
 func (c consumers) Password([]byte) (*password.Hash, *exchange.Consumer) {
 	return &password.Hash{}, nil
 }
-func (c consumers) Revoked(*exchange.Identity, time.Time) fault.Code { return fault.None }
 
 func (c consumers) Certificate(*exchange.CertFacts) (record, rival *exchange.CertRecord) {
 	return nil, nil

@@ -281,27 +281,31 @@ func TestForgedTokensLockNobodyOut(t *testing.T) {
 	}
 }
 
-// taken is a directory under which tokens are judged so.
-type taken struct {
-	consumers
-	code fault.Code
-}
+// taken says so of every token.
+type taken fault.Code
 
 func (d *taken) Revoked(id *exchange.Identity, _ time.Time) fault.Code {
 	if id.Token == nil || id.Whose == (exchange.Mark{}) {
 		return fault.InternalError
 	}
-	return d.code
+	return fault.Code(*d)
 }
 
-// Revocation is judged last, of a token that is known as of one that is not.
+// A token says what it may be revoked by, which is judged last: of a token
+// that is known as of one that is not.
 func TestARevokedTokenIsRefusedHoweverWellItIsKnown(t *testing.T) {
 	t.Parallel()
 	for _, code := range []fault.Code{fault.TokenRevoked, fault.KeysStale, fault.IdentityUnavailable} {
-		d := &taken{code: fault.None}
-		parts := build(t, d, issuer())
+		d := taken(fault.None)
+		parts := build(t, consumers{}, issuer())
+		chain := pipeline.NewChain([]pipeline.Parts{parts}, &d, &exchange.Legend{})
+		judge := func(token string) (*exchange.Identity, fault.Code) {
+			x := request(token)
+			v := chain.Run(x, world)
+			return x.Identity, v.Code()
+		}
 		token := "Bearer " + sign(t, access())
-		id, got := judge(t, parts, token)
+		id, got := judge(token)
 		if got != fault.None {
 			t.Fatal(got)
 		}
@@ -311,18 +315,18 @@ func TestARevokedTokenIsRefusedHoweverWellItIsKnown(t *testing.T) {
 		if id.Whose != exchange.MarkOf(exchange.RevokedConsumer, "corp/mobile") {
 			t.Error("the token is not known as its consumer's")
 		}
-		d.code = code
-		if _, got := judge(t, parts, token); got != code {
+		d = taken(code)
+		if _, got := judge(token); got != code {
 			t.Errorf("known: %v, want %v", got, code)
 		}
-		if _, got := judge(t, parts, "Bearer "+sign(t, access(claims{"jti": "t2"}))); got != code {
+		if _, got := judge("Bearer " + sign(t, access(claims{"jti": "t2"}))); got != code {
 			t.Errorf("not known: %v, want %v", got, code)
 		}
-		if _, got := judge(t, parts, "Bearer "+sign(t, access(claims{"aud": "x"}))); got != fault.TokenAudienceWrong {
+		if _, got := judge("Bearer " + sign(t, access(claims{"aud": "x"}))); got != fault.TokenAudienceWrong {
 			t.Errorf("of another audience: %v", got)
 		}
-		d.code = fault.None
-		if _, got := judge(t, parts, token); got != fault.None {
+		d = taken(fault.None)
+		if _, got := judge(token); got != fault.None {
 			t.Errorf("undone: %v", got)
 		}
 	}

@@ -84,13 +84,23 @@ func exchangeOf(c caller) *exchange.Exchange {
 	return x
 }
 
+// kept takes nothing back.
+type kept struct{}
+
+func (kept) Revoked(*exchange.Identity, time.Time) fault.Code { return fault.None }
+
 // ask runs a route of one policy and returns what each phase would take.
 func ask(t testing.TB, parts pipeline.Parts, c caller) ([][]counters.Charge, pipeline.Verdict) {
 	t.Helper()
 	if c.id == nil {
 		c.id = exchange.Anonymous
 	}
-	chain := pipeline.NewChain([]pipeline.Parts{{Authenticate: somebody{c.id}}, parts}, &exchange.Legend{})
+	if c.id.Issuer != "" {
+		one := *c.id
+		one.Token = &exchange.Token{}
+		c.id = &one
+	}
+	chain := pipeline.NewChain([]pipeline.Parts{{Authenticate: somebody{c.id}}, parts}, kept{}, &exchange.Legend{})
 	var took taker
 	v := chain.Run(exchangeOf(c), &pipeline.World{Now: time.Now(), Counters: &took})
 	return took, v
