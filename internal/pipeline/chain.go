@@ -13,8 +13,8 @@ import (
 // of the phases. It is immutable. The zero Chain lets nobody in.
 type Chain struct {
 	authenticate part[Authenticator]
-	combination  *combination      // instead of authenticate
-	revocations  Revocations       // what identities are judged by, whatever proved them
+	combination  *combination // instead of authenticate
+	revocations  Revocations  // what identities are judged by, whatever proved them
 	again        func(*exchange.Exchange, *World)
 	missing      fault.Code        // when the request carries no credential for authenticate
 	forward      exchange.HeaderID // field whose credential goes on once authenticate has proved it

@@ -146,7 +146,7 @@ func (c consumers) Client(iss, client string) (*exchange.Consumer, bool) {
 	n, ok := c[iss+"/"+client]
 	return n, ok
 }
-func (c consumers) Consumer(string) (*exchange.Consumer, bool)       { return nil, false }
+func (c consumers) Consumer(string) (*exchange.Consumer, bool) { return nil, false }
 
 func (c consumers) Certificate(*exchange.CertFacts) (record, rival *exchange.CertRecord) {
 	return nil, nil
