@@ -173,7 +173,7 @@ func addresses(all map[string]string) string {
 // NewCompiler returns the compiler of this build. What it seals is kept in
 // state; with a nil state nothing is kept, and keys are made for the occasion.
 func NewCompiler(m *telemetry.Metrics, v *keys.Verdicts, c *counters.Memory, log *slog.Logger, state *State) *snapshot.Compiler {
-	sessions := login.NewSessions(log)
+	sessions := login.NewSessions(log, time.Now)
 	return &snapshot.Compiler{
 		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: m, Verdicts: v, Counters: c, Log: log, Guard: guessing.NewGuard(), Nonces: binding.NewNonces(),
 		ReadFile: secret.ReadFile, ReadLists: readLists, Local: (&locals{keyring: keyring{state: state}, log: log, guesses: guessing.NewGuesses(), sessions: sessions}).of,

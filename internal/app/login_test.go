@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -274,16 +275,24 @@ func loggingIn(t *testing.T, p *provider, more string) *running {
 
 func loggingInFrom(t *testing.T, p *provider, more, state string) *running {
 	t.Helper()
+	return loggingInOver(t, p, more, state, "sqlite:warder.db")
+}
+
+// loggingInOver is loggingInFrom with a store.
+func loggingInOver(t *testing.T, p *provider, more, state, at string) *running {
+	t.Helper()
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("secret!"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return serveFrom(t, state, "127.0.0.1:0", fmt.Sprintf(`
+store: %q
 issuers:
   corp: { issuer: %q, roles: groups, login: { clientId: web, clientSecret: "${file:%s}", scopes: [openid, profile]%s } }
   other: { issuer: %q, jwksFile: none.json, audience: x }
-upstreams: { app: [%q], chat: [%q] }
+upstreams: { app: [%q], chat: [%q], events: [%q] }
 routes:
+  - { path: /events, upstream: events, auth: { login: corp } }
   - { path: /chat, upstream: chat, auth: { login: corp }, upgrade: [websocket] }
   - { path: /token, upstream: app, auth: { anyOf: [{ jwt: other }, { login: corp }] } }
   - { path: /app/**, upstream: app, auth: { login: corp } }
@@ -291,7 +300,20 @@ routes:
   - { path: /admin, upstream: app, auth: { login: corp, scopes: [admin] } }
   - { path: /open, upstream: app, auth: none }
   - { path: /**, upstream: app, auth: { login: corp } }
-`, p.url, secret, more, p.url+"/x", reflector(t), chatty(t)), "")
+`, at, p.url, secret, more, p.url+"/x", reflector(t), chatty(t), telling(t)), "")
+}
+
+// telling starts an upstream that tells of events, one, and then waits.
+func telling(t *testing.T) string {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, "data: 1\n\n")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL
 }
 
 var xhr = []string{"Sec-Fetch-Mode", "cors", "Accept", "*/*"}

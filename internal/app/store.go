@@ -52,7 +52,12 @@ func (a *app) prepareStore(next *snapshot.Snapshot, doc *config.Document) (commi
 		reserve()
 		ctx, stop := context.WithCancel(context.Background())
 		a.stopFollowing = stop
-		a.following.Go(func() { a.memory.Run(ctx, s, a.gateway.JudgeStreams) })
+		a.following.Go(func() {
+			a.memory.Run(ctx, s, func() {
+				a.gateway.JudgeStreams()
+				a.sessions.Judge()
+			})
+		})
 		a.following.Go(func() { a.sessions.Run(ctx, s, a.gateway.JudgeStreams) })
 	}, func() { s.Close() }, nil
 }

@@ -15,11 +15,12 @@ import (
 	"github.com/warder-gateway/warder/internal/app"
 	"github.com/warder-gateway/warder/internal/directory"
 	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/login"
 	"github.com/warder-gateway/warder/internal/store"
 )
 
 type tokenCmd struct {
-	Revoke      tokenRevokeCmd   `cmd:"" help:"Take tokens back at once, on every gateway of the store, open streams included."`
+	Revoke      tokenRevokeCmd   `cmd:"" help:"Take tokens and browser sessions back at once, on every gateway of the store, open streams included."`
 	ListRevoked tokenListCmd     `cmd:"" help:"List what was revoked."`
 	Unrevoke    tokenUnrevokeCmd `cmd:"" help:"Undo a revocation: what it names is judged as if it had not been."`
 }
@@ -27,10 +28,11 @@ type tokenCmd struct {
 type tokenRevokeCmd struct {
 	Token    bool     `xor:"what" help:"The token on standard input, alone."`
 	JTI      string   `name:"jti" xor:"what" help:"The token of this id (jti) of --issuer." placeholder:"JTI"`
-	Subject  string   `xor:"what" help:"The tokens of this subject (sub) of --issuer, issued until now or --before." placeholder:"SUB"`
-	Consumer string   `xor:"what" help:"The tokens of this consumer, as warder explain prints it, issued until now or --before." placeholder:"NAME"`
-	Issuer   string   `help:"Issuer: its name in the configuration file, or its URL. With --before alone: all its tokens issued until then." placeholder:"ISSUER"`
-	Before   moment   `help:"Tokens issued until then: a moment such as 2027-01-31T12:00:00Z, or now. Without anything else: all tokens of all issuers." placeholder:"TIME"`
+	Session  string   `xor:"what" help:"The browser session of this name, as the access log (session) and warder explain print it. It is ended for good: its user logs in again." placeholder:"SESSION"`
+	Subject  string   `xor:"what" help:"The tokens and sessions of this subject (sub) of --issuer, begun until now or --before." placeholder:"SUB"`
+	Consumer string   `xor:"what" help:"The tokens and sessions of this consumer, as warder explain prints it, begun until now or --before." placeholder:"NAME"`
+	Issuer   string   `help:"Issuer: its name in the configuration file, or its URL. With --before alone: all its tokens and sessions begun until then." placeholder:"ISSUER"`
+	Before   moment   `help:"Tokens issued, and sessions begun, until then: a moment such as 2027-01-31T12:00:00Z, or now. Without anything else: all of all issuers." placeholder:"TIME"`
 	Expires  lifetime `help:"When the revocation is forgotten: after a time such as 90d, or with a day. Only if no such token lives longer; default: never, but for --token, which says itself when it ends." placeholder:"TIME"`
 	storeFlags
 	outputFlag
@@ -63,6 +65,9 @@ func (c *tokenRevokeCmd) Run(e *env) error {
 	if err := c.find(e); err != nil {
 		return err
 	}
+	if c.Session != "" {
+		return c.endSession(e)
+	}
 	now := time.Now()
 	r, err := c.revocation(e.in, now)
 	if err != nil {
@@ -82,6 +87,24 @@ func (c *tokenRevokeCmd) Run(e *env) error {
 	})
 }
 
+// endSession ends a session. There is nothing to remember: what is not in the
+// store is no session.
+func (c *tokenRevokeCmd) endSession(e *env) error {
+	if c.Issuer != "" || c.Before.set || c.Expires != (lifetime{}) {
+		return usageError("--session names one session, which is ended for good: --issuer, --before and --expires have no meaning beside it")
+	}
+	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
+		if err := login.End(ctx, s, c.Session); err != nil {
+			return err
+		}
+		if c.Output == "json" {
+			return e.json(map[string]string{"what": "session", "name": c.Session})
+		}
+		fmt.Fprintf(e.out, "ended: session %s; refused on every gateway of this store within a second. Its user may log in again\n", c.Session)
+		return nil
+	})
+}
+
 func (c *tokenRevokeCmd) revocation(in io.Reader, now time.Time) (r directory.Revocation, err error) {
 	r.Expires = c.Expires.from(now)
 	if r.Issuer, err = c.issuer(); err != nil {
@@ -92,7 +115,7 @@ func (c *tokenRevokeCmd) revocation(in io.Reader, now time.Time) (r directory.Re
 		r.Before = c.Before.at
 	}
 	if r.Before.After(now) {
-		return r, usageError("--before is in the future; tokens that are not issued yet cannot be revoked")
+		return r, usageError("--before is in the future; what is not issued yet cannot be revoked")
 	}
 	one := c.Token || c.JTI != ""
 	switch {
@@ -124,7 +147,7 @@ func (c *tokenRevokeCmd) revocation(in io.Reader, now time.Time) (r directory.Re
 	case c.Before.set:
 		r.What = exchange.RevokedAll
 	default:
-		return r, usageError("say what to revoke: --token, --jti, --subject or --consumer; or with --before alone, or with --issuer, all tokens issued until then")
+		return r, usageError("say what to revoke: --token, --jti, --session, --subject or --consumer; or with --before alone, or with --issuer, all tokens issued until then")
 	}
 	return r, nil
 }
@@ -191,16 +214,16 @@ func (r *revokedOut) text() string {
 	case exchange.RevokedID:
 		text = fmt.Sprintf("the token with jti %q of %s", r.Name, r.Issuer)
 	case exchange.RevokedSubject:
-		text = fmt.Sprintf("tokens of subject %q of %s", r.Name, r.Issuer)
+		text = fmt.Sprintf("tokens and sessions of subject %q of %s", r.Name, r.Issuer)
 	case exchange.RevokedConsumer:
-		text = fmt.Sprintf("tokens of consumer %q", r.Name)
+		text = fmt.Sprintf("tokens and sessions of consumer %q", r.Name)
 	case exchange.RevokedIssuer:
-		text = "tokens of " + r.Issuer
+		text = "tokens and sessions of " + r.Issuer
 	default:
-		text = "all tokens"
+		text = "all tokens and sessions"
 	}
 	if !r.Before.IsZero() {
-		text += " issued until " + r.Before.Format(time.RFC3339)
+		text += " issued or begun until " + r.Before.Format(time.RFC3339)
 	}
 	return text
 }

@@ -57,6 +57,9 @@ func appendLine(b []byte, r *Record) []byte {
 		b = text(b, `,"`+telemetry.FieldClientID+`":`, id.Client, limitName)
 		b = text(b, `,"`+telemetry.FieldConsumer+`":`, id.Consumer, limitName)
 		b = text(b, `,"`+telemetry.FieldSubject+`":`, id.Subject, limitName)
+		if id.Session != nil {
+			b = text(b, `,"`+telemetry.FieldSession+`":`, id.Session.Ref(), limitShort)
+		}
 		b = list(b, `,"`+telemetry.FieldScopes+`":`, id.Scopes)
 		b = list(b, `,"`+telemetry.FieldRoles+`":`, id.Roles)
 	}

@@ -41,6 +41,8 @@ type Session interface {
 	// Ends returns when it will end if it is not used any more; the zero Time
 	// if it was ended, by its user or by the issuer.
 	Ends() time.Time
+	// Ref names the session to operators, and opens nothing.
+	Ref() string
 }
 
 // HasScope reports whether the identity was granted scope.

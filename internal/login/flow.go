@@ -82,7 +82,7 @@ func only(q url.Values, name string) (string, bool) {
 
 // start sends a browser to the issuer.
 func (p *Party) start(w http.ResponseWriter, r *http.Request) {
-	now := time.Now()
+	now := p.cfg.Sessions.now()
 	doc, err := p.cfg.Provider.Document(r.Context())
 	var at string
 	if err == nil {
@@ -197,7 +197,7 @@ func (p *Party) forgetPending(w http.ResponseWriter, r *http.Request, now time.T
 
 // callback ends a login: the issuer has sent the browser back.
 func (p *Party) callback(w http.ResponseWriter, r *http.Request) {
-	now := time.Now()
+	now := p.cfg.Sessions.now()
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	state, ok := only(q, "state")
 	if err != nil || !ok || state == "" {
@@ -235,7 +235,7 @@ func (p *Party) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	// What the browser had before is not what it has from now on.
 	if old := onlyCookie(r, p.cookie); old != "" {
-		if err := p.end(r.Context(), sha256.Sum256([]byte(old))); err != nil {
+		if err := p.cfg.Sessions.end(r.Context(), sha256.Sum256([]byte(old))); err != nil {
 			p.cfg.Log.Warn("the session before a login could not be ended", "error", err)
 		}
 	}
@@ -302,7 +302,7 @@ func (p *Party) exchange(r *http.Request, code string, one *pending, now time.Ti
 	if !ok || access == "" || !strings.EqualFold(kind, "bearer") {
 		return "", "", errors.New("the answer lacks id_token, or access_token of type Bearer")
 	}
-	began := time.Now()
+	began := p.cfg.Sessions.now()
 	s, err := p.idToken(r.Context(), token, one.Nonce, access, time.Unix(0, one.At), began)
 	if err != nil {
 		if code := fault.Of(err); code == fault.IdentityUnavailable || code == fault.KeysStale {

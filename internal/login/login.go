@@ -51,9 +51,11 @@ type Config struct {
 	Log        *slog.Logger
 }
 
-// Directory finds the named consumer that claims a client of an issuer.
+// Directory finds the named consumer that claims a client of an issuer, and
+// says of which identities the session was taken back.
 type Directory interface {
 	Client(issuer, client string) (*exchange.Consumer, bool)
+	Revoked(id *exchange.Identity, now time.Time) fault.Code
 }
 
 // Party is the relying party of one issuer. Immutable; safe for concurrent use.
@@ -130,7 +132,7 @@ func (p *Party) identity(s *session) *exchange.Identity {
 	}
 	began := time.UnixMilli(st.doc.Began)
 	id := &exchange.Identity{
-		Method: "login", Proof: "session " + hex.EncodeToString(s.digest[:4]), Issuer: p.cfg.Name,
+		Method: "login", Proof: "session " + s.Ref(), Issuer: p.cfg.Name,
 		Subject: st.doc.Subject, Client: p.cfg.ClientID, Consumer: p.cfg.Name + "/" + p.cfg.ClientID, Named: named,
 		Scopes: st.doc.Scopes, Expires: began.Add(p.cfg.Lifetime), Claims: st.claims, Session: s,
 	}
@@ -138,12 +140,22 @@ func (p *Party) identity(s *session) *exchange.Identity {
 	if named != nil {
 		id.Consumer = named.Name
 	}
+	token := exchange.NewSession(p.cfg.Issuer, id.TokenID, st.doc.Subject, st.doc.Began)
+	id.Token, id.Whose = &token, exchange.MarkOf(exchange.RevokedConsumer, id.Consumer)
 	for _, path := range p.cfg.Roles {
 		roles, _ := st.claims.Strings(path) // anything else holds no roles
 		id.Roles = append(id.Roles, roles...)
 	}
 	s.view.Store(&view{p, st, id})
 	return id
+}
+
+// Revoked is told of an identity whose session was taken back: the session is
+// ended, soon.
+func (p *Party) Revoked(id *exchange.Identity) {
+	if s, ok := id.Session.(*session); ok {
+		p.cfg.Sessions.endSoon(s)
+	}
 }
 
 // view is an identity and what it was made from.

@@ -31,13 +31,13 @@ func (p *Party) logout(w http.ResponseWriter, r *http.Request) {
 	}
 	to := p.external(r, pathDone)
 	if cookie != "" {
-		s, err := p.session(r.Context(), []byte(cookie), []byte(r.URL.Host), time.Now(), true)
+		s, err := p.session(r.Context(), []byte(cookie), []byte(r.URL.Host), p.cfg.Sessions.now(), true)
 		hint, who := "", ""
 		if err == nil {
 			st := s.state.Load()
 			hint, who = st.doc.IDToken, st.doc.Subject
 		}
-		if err := p.end(r.Context(), sha256.Sum256([]byte(cookie))); err != nil {
+		if err := p.cfg.Sessions.end(r.Context(), sha256.Sum256([]byte(cookie))); err != nil {
 			// The cookie stays: the browser may try again.
 			p.fails(w, fault.IdentityUnavailable, "/", err)
 			return
@@ -87,7 +87,7 @@ func (p *Party) backChannel(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusBadRequest, errors.New("the form has no logout_token, or more than one"))
 		return
 	}
-	now := time.Now()
+	now := p.cfg.Sessions.now()
 	sub, sid, jti, err := p.logoutToken(r.Context(), r.PostForm.Get("logout_token"), now)
 	if err != nil {
 		status := http.StatusBadRequest
@@ -137,7 +137,7 @@ func (p *Party) endAll(r *http.Request, sub, sid string) (n int, err error) {
 				digests = append(digests, [32]byte([]byte(id[len(id)-32:])))
 			}
 		}
-		if err := p.end(r.Context(), digests...); err != nil {
+		if err := p.cfg.Sessions.end(r.Context(), digests...); err != nil {
 			return n, err
 		}
 		if n += len(digests); next == "" {

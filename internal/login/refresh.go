@@ -99,7 +99,7 @@ func (p *Party) renew(ctx context.Context, s *session, now time.Time) error {
 	var no *keys.Rejected
 	if errors.As(err, &no) && no.Code == "invalid_grant" {
 		p.cfg.Log.Info("a session was ended by the issuer", "issuer", p.cfg.Name, "subject", doc.Subject)
-		if err := p.end(ctx, s.digest); err != nil {
+		if err := p.cfg.Sessions.end(ctx, s.digest); err != nil {
 			p.cfg.Log.Warn("the end of a session could not be stored", "error", err)
 		}
 		return errExpired

@@ -185,7 +185,7 @@ func (p *Party) read(d [32]byte, cookie, host string, now time.Time) (*session, 
 		return nil, errExpired
 	}
 	if have == nil || have.ended.Load() {
-		fresh := &session{digest: d, party: party, host: host, refresh: make(chan struct{}, 1)}
+		fresh := newSession(d, party, host)
 		p.adopt(fresh, next)
 		if have != nil {
 			all.drop(have)
@@ -269,7 +269,7 @@ func (p *Party) begin(ctx context.Context, host string, doc document) (cookie st
 		return "", err
 	}
 	cookie = encode(sealed)
-	s := &session{digest: sha256.Sum256([]byte(cookie)), party: party, host: host, refresh: make(chan struct{}, 1)}
+	s := newSession(sha256.Sum256([]byte(cookie)), party, host)
 	r, err := p.record(s.digest, party, &doc)
 	if err != nil {
 		return "", err
@@ -318,29 +318,6 @@ func (p *Party) update(ctx context.Context, s *session, from *state, doc documen
 		s.written.Store(doc.Seen)
 	} else {
 		s.stale.Store(true)
-	}
-	return nil
-}
-
-// end ends a session everywhere. An error says that other instances may go on
-// with it.
-func (p *Party) end(ctx context.Context, digests ...[32]byte) error {
-	all := p.cfg.Sessions
-	for _, d := range digests {
-		if s := all.get(d); s != nil {
-			all.drop(s)
-		}
-	}
-	st := all.store.Load()
-	if st == nil {
-		return errors.New("there is no store")
-	}
-	ctx, cancel := context.WithTimeout(ctx, writeWithin)
-	defer cancel()
-	for _, d := range digests {
-		if _, err := st.Commit(ctx, store.Delete(kindSession, string(d[:]), 0)); err != nil && !errors.Is(err, store.ErrNotFound) {
-			return err
-		}
 	}
 	return nil
 }

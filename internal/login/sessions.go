@@ -2,6 +2,7 @@ package login
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	"sync"
@@ -28,6 +29,7 @@ const (
 	loadWithin  = 100 * time.Millisecond
 	writeWithin = 2 * time.Second
 	touchRoom   = 1024 // touches waiting to be written
+	endRoom     = 64   // revoked sessions waiting to be ended; those beyond are when they are shown again
 	sweepEvery  = time.Minute
 )
 
@@ -35,6 +37,7 @@ const (
 // those in use in memory. It outlives configurations. Safe for concurrent use.
 type Sessions struct {
 	log *slog.Logger
+	now func() time.Time
 
 	keys  atomic.Pointer[keys.DataKeys] // nil: nothing can be sealed yet
 	store atomic.Pointer[store.Store]   // nil: there is none yet
@@ -43,6 +46,8 @@ type Sessions struct {
 	held    [shards]shard
 	loads   chan struct{}
 	touches chan touch
+	ends    chan *session // that were revoked
+	doubted chan struct{} // something was revoked: every session is judged
 
 	mu      sync.Mutex
 	flights map[[32]byte]*flight // sessions that are being loaded
@@ -56,6 +61,7 @@ type shard struct {
 // session is one in memory. What may change is its state.
 type session struct {
 	digest  [32]byte // of the cookie's value
+	ref     string   // its beginning, for operators
 	party   string   // context of the party that began it
 	host    string
 	state   atomic.Pointer[state]
@@ -67,6 +73,10 @@ type session struct {
 	stale   atomic.Bool // the store has another version
 
 	refresh chan struct{} // held by who refreshes
+}
+
+func newSession(digest [32]byte, party, host string) *session {
+	return &session{digest: digest, ref: hex.EncodeToString(digest[:refBytes]), party: party, host: host, refresh: make(chan struct{}, 1)}
 }
 
 // state is one version of a session. Immutable.
@@ -97,6 +107,10 @@ func (s *session) Ends() time.Time {
 	return time.UnixMilli(s.until.Load())
 }
 
+// Ref implements exchange.Session: it is of a digest, so that nobody comes from
+// it to the cookie.
+func (s *session) Ref() string { return s.ref }
+
 // touch is a use that the store is to be told of.
 type touch struct {
 	p *Party
@@ -104,9 +118,12 @@ type touch struct {
 }
 
 // NewSessions returns Sessions that refuse everything until they have keys and
-// a store.
-func NewSessions(log *slog.Logger) *Sessions {
-	s := &Sessions{log: log, loads: make(chan struct{}, mostLoads), touches: make(chan touch, touchRoom), flights: map[[32]byte]*flight{}}
+// a store. now is the clock.
+func NewSessions(log *slog.Logger, now func() time.Time) *Sessions {
+	s := &Sessions{
+		log: log, now: now, loads: make(chan struct{}, mostLoads), touches: make(chan touch, touchRoom),
+		ends: make(chan *session, endRoom), doubted: make(chan struct{}, 1), flights: map[[32]byte]*flight{},
+	}
 	for i := range s.held {
 		s.held[i].m = map[[32]byte]*session{}
 	}
@@ -129,15 +146,16 @@ func (s *Sessions) Run(ctx context.Context, st *store.Store, ended func()) {
 		from, err := st.Stream(ctx, func(store.Record) error { return nil })
 		if err == nil {
 			s.doubt() // what changed before is not known
-			s.heard.Store(time.Now().UnixMilli())
+			s.heard.Store(s.now().UnixMilli())
 			err = st.Follow(ctx, from, func(c store.Changes) error {
 				if s.apply(c.List) {
 					ended()
 				}
-				s.heard.Store(time.Now().UnixMilli())
-				if time.Since(swept) > sweepEvery {
-					swept = time.Now()
-					s.sweep(swept)
+				now := s.now()
+				s.heard.Store(now.UnixMilli())
+				if now.Sub(swept) > sweepEvery {
+					swept = now
+					s.sweep(now)
 				}
 				return nil
 			}, kindSession)
@@ -202,7 +220,7 @@ func (s *Sessions) sweep(now time.Time) {
 
 // silent reports whether the store was not heard of for too long.
 func (s *Sessions) silent(most time.Duration) bool {
-	return time.Since(time.UnixMilli(s.heard.Load())) > most
+	return s.now().Sub(time.UnixMilli(s.heard.Load())) > most
 }
 
 func (s *Sessions) shard(d *[32]byte) *shard { return &s.held[d[0]%shards] }
@@ -246,12 +264,18 @@ func (s *Sessions) drop(one *session) {
 	}
 }
 
-// write tells the store of uses, one after the other.
+// write tells the store of uses and ends what was revoked, one after the other.
 func (s *Sessions) write(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case one := <-s.ends:
+			s.endRevoked(ctx, one)
+		case <-s.doubted:
+			for _, one := range s.revoked() {
+				s.endRevoked(ctx, one)
+			}
 		case t := <-s.touches:
 			st := t.s.state.Load()
 			doc := st.doc

@@ -15,7 +15,7 @@ type Chain struct {
 	authenticate part[Authenticator]
 	combination  *combination // instead of authenticate
 	revocations  Revocations  // what identities are judged by, whatever proved them
-	again        func(*exchange.Exchange, *World)
+	again        again
 	missing      fault.Code        // when the request carries no credential for authenticate
 	forward      exchange.HeaderID // field whose credential goes on once authenticate has proved it
 	authorize    []part[Authorizer]

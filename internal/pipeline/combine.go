@@ -79,7 +79,7 @@ type proof struct {
 	fields  uint64     // the credential fields that it reads, a bit each
 	missing fault.Code // when there is no credential of its kind
 	forward exchange.HeaderID
-	again   func(*exchange.Exchange, *World)
+	again   again
 
 	challenged // when this proof refuses
 }

@@ -62,6 +62,9 @@ type Sessions interface {
 	// identity_unavailable, keys_stale. Only if ask is true may this take time:
 	// to ask the store, at most 100 ms, or the issuer for a refresh that is due.
 	Identity(ctx context.Context, id, host []byte, now time.Time, ask bool) (*exchange.Identity, error)
+	// Revoked is told of an identity whose session was taken back: the session
+	// is ended, soon.
+	Revoked(id *exchange.Identity)
 }
 
 // Issuer is who signs the tokens we accept, compiled. Immutable.

@@ -110,7 +110,7 @@ type Parts struct {
 	Missing fault.Code
 	// Again is told, while the exchange is judged, that the identity which the
 	// Authenticator gave it was taken back: it may say where to begin anew.
-	Again func(x *exchange.Exchange, w *World)
+	Again func(x *exchange.Exchange, w *World, id *exchange.Identity)
 	// Credentials are the request fields (lower case) this policy reads as
 	// credentials: never logged, and removed towards the upstream unless
 	// Forward is set and the credential was verified for this request: then the

@@ -22,12 +22,15 @@ const (
 	retryStale       = 30 * time.Second
 )
 
+// again is Parts.Again.
+type again = func(*exchange.Exchange, *World, *exchange.Identity)
+
 // standing says whether what a method proved still stands. It is asked of
 // every proof, here and nowhere else: no method has to think of it, and none
 // can forget it. What an issuer or a session vouches for has to say what it may
-// be taken back by; without that, or with nobody to ask, it is refused. again
+// be taken back by; without that, or with nobody to ask, it is refused. tell
 // is told of what was taken back.
-func standing(r Revocations, id *exchange.Identity, again func(*exchange.Exchange, *World), x *exchange.Exchange, w *World) Verdict {
+func standing(r Revocations, id *exchange.Identity, tell again, x *exchange.Exchange, w *World) Verdict {
 	if id.Token == nil {
 		if id.Issuer == "" && id.Session == nil {
 			return Pass
@@ -54,8 +57,8 @@ func standing(r Revocations, id *exchange.Identity, again func(*exchange.Exchang
 	default:
 		why = "nobody can say whether it was revoked"
 	}
-	if again != nil && code.Status() == 401 {
-		again(x, w)
+	if tell != nil && code.Status() == 401 {
+		tell(x, w, id)
 	}
 	x.Trail.Saw("issuer", id.Issuer)
 	x.Trail.Saw("because", why)

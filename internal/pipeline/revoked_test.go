@@ -28,6 +28,7 @@ func (r revocations) Revoked(id *exchange.Identity, _ time.Time) fault.Code {
 type session struct{}
 
 func (session) Ends() time.Time { return now.Add(time.Hour) }
+func (session) Ref() string     { return "0123456789abcdef" }
 
 // What was taken back is refused whatever proved it, alone and in every
 // combination; so is what nobody can tell of, and what does not say what it
@@ -60,7 +61,7 @@ func TestWhatWasRevokedIsRefusedWhateverProvedIt(t *testing.T) {
 		{"a key, which the directory judges", &exchange.Identity{Method: "apiKey", Named: acme, Consumer: "acme"}, nil, now, fault.None, 0, "", false},
 	} {
 		var told int
-		again := func(*exchange.Exchange, *pipeline.World) { told++ }
+		again := func(_ *exchange.Exchange, _ *pipeline.World, id *exchange.Identity) { told++ }
 		proof := pipeline.Parts{
 			Authenticate: method{name: "authorization", ids: map[string]*exchange.Identity{"x": c.id}}, Again: again,
 			Challenge: pipeline.Challenge{Scheme: "Bearer", Params: `realm="corp"`, Errors: true}, Credentials: []string{"authorization"}, Forward: true,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/keys"
@@ -27,7 +28,7 @@ func (b *build) party(path string, l *config.Login, iss *pipeline.Issuer, pool *
 	key := poolKey(append([]string{"provider", iss.Name, cfg.Issuer, fmt.Sprint(cfg.Own), string(ca)}, secrets...)...)
 	sessions := b.Sessions
 	if sessions == nil {
-		sessions = login.NewSessions(b.Log) // which refuse everything
+		sessions = login.NewSessions(b.Log, time.Now) // which refuse everything
 	}
 	b.parties[iss.Name] = login.NewParty(login.Config{
 		Name: iss.Name, Issuer: iss.URL, ClientID: l.ClientID, Scopes: l.Scopes, Idle: l.Idle.Std(), Lifetime: l.Lifetime.Std(), MaxSilence: b.doc.Freshness.Revocations.Std(),

@@ -28,6 +28,7 @@ const (
 	FieldClientID        = "clientId"
 	FieldConsumer        = "consumer"
 	FieldSubject         = "subject"
+	FieldSession         = "session" // of a browser
 	FieldScopes          = "scopes"
 	FieldRoles           = "roles"
 	FieldTarget          = "target"     // upstream target chosen

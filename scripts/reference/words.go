@@ -295,6 +295,7 @@ var fieldWords = map[string]string{
 	"clientId":        "Client id in the token.",
 	"consumer":        "The consumer: a name under `consumers`, or `issuer/client` for a token that none of them lists.",
 	"subject":         "`sub` of the token.",
+	"session":         "Name of the browser's session, for `warder token revoke --session`. It is not the cookie, and opens nothing.",
 	"scopes":          "Scopes of the token.",
 	"roles":           "Roles of the token.",
 	"target":          "Target that the request was sent to.",

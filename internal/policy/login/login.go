@@ -30,8 +30,10 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 	if err != nil {
 		return pipeline.Parts{}, pipeline.Complain("", "%v", err)
 	}
+	p := &policy{sessions: sessions, cookie: sessions.Cookie()}
 	return pipeline.Parts{
-		Authenticate: &policy{sessions: sessions, cookie: sessions.Cookie()},
+		Authenticate: p,
+		Again:        p.again,
 		Check:        exchange.Check{Phase: "authenticate", Name: "login " + cfg, Want: "a session"},
 		Challenge:    pipeline.Challenge{Scheme: "Cookie", Params: `realm="` + cfg + `"`},
 		Missing:      fault.LoginRequired,
@@ -88,6 +90,14 @@ func (p *policy) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchang
 		x.RetryAfter = retry
 	}
 	return nil, pipeline.Refuse(code)
+}
+
+// again ends a session that was taken back, and has its browser log in anew.
+func (p *policy) again(x *exchange.Exchange, w *pipeline.World, id *exchange.Identity) {
+	if w.Remote {
+		p.sessions.Revoked(id)
+	}
+	p.offer(x)
 }
 
 // offer has a browser that navigates sent to the login.
