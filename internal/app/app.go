@@ -123,6 +123,7 @@ func start(o Options) (_ *app, err error) {
 	a.records.Redirect(a.outputs)
 	a.counters = counters.NewMemory(counters.DefaultBuckets)
 	a.memory = directory.NewMemory(a.log, time.Now)
+	a.memory.Tell(a.records.Happened)
 	defer func() {
 		if err != nil {
 			a.closeAll()

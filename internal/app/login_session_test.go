@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -117,67 +116,6 @@ func TestLogoutByTheIssuer(t *testing.T) {
 	alice.wants(401, "session_expired", "GET", "/app/", xhr...)
 	again.wants(401, "session_expired", "GET", "/app/", xhr...)
 	bob.wants(200, "", "GET", "/app/")
-}
-
-// Browsers that share a session, and instances that share a store, refresh it
-// once when it is due.
-func TestASessionIsRefreshedOnce(t *testing.T) {
-	t.Parallel()
-	p := newProvider(t)
-	p.expires = 1
-	state := filepath.Join(t.TempDir(), "state")
-	one, two := loggingInFrom(t, p, "", state), loggingInFrom(t, p, "", state)
-	b := one.browser(t)
-	b.login(p, "/app/")
-	name, value := b.session()
-	ask := func(r *running) int {
-		req := request(t, "GET", r.url+"/app/", append(xhr, "Cookie", name+"="+value)...)
-		resp, err := r.client.Do(req)
-		if err != nil {
-			t.Error(err)
-			return 0
-		}
-		io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-		return resp.StatusCode
-	}
-	if got := ask(two); got != 200 {
-		t.Fatalf("the other instance says %d\n%s", got, two.errors)
-	}
-	p.set(func() { p.expires = 600 })
-	time.Sleep(1100 * time.Millisecond) // what is waited for is the clock itself
-	var all sync.WaitGroup
-	for i := range 40 {
-		all.Go(func() {
-			if got := ask([]*running{one, two}[i%2]); got != 200 {
-				t.Errorf("%d", got)
-			}
-		})
-	}
-	all.Wait()
-	if p.refreshes != 1 {
-		t.Errorf("%d refreshes\n%s\n%s", p.refreshes, one.errors, two.errors)
-	}
-}
-
-func TestTheIssuerEndsASessionByItsRefresh(t *testing.T) {
-	t.Parallel()
-	p := newProvider(t)
-	p.expires = 3
-	b := loggingIn(t, p, "").browser(t)
-	b.login(p, "/app/")
-	p.set(func() { p.status = 503 })
-	b.wants(200, "", "GET", "/app/") // until it is due, an outage ends nothing
-	b.comesTo(503, "identity_unavailable", "GET", "/app/")
-	resp, _ := b.ask("GET", "/.warder/login/corp/start")
-	b.wants(503, "identity_unavailable", "GET", p.approve(resp.Header.Get("Location")))
-	p.set(func() { p.status = 0 })
-	b.wants(200, "", "GET", "/app/")
-	p.set(func() { p.claims = func(c jwt.MapClaims) { c["sub"] = "mallory" } })
-	b.comesTo(503, "identity_unavailable", "GET", "/app/")
-	p.set(func() { p.claims, p.current = nil, "taken back" })
-	b.wants(401, "session_expired", "GET", "/app/", xhr...)
-	b.wants(302, "", "GET", "/app/")
 }
 
 func TestALogoutReachesEveryInstanceAndStream(t *testing.T) {

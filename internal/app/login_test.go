@@ -650,3 +650,62 @@ func TestABackendSetsNoCookieOfOurs(t *testing.T) {
 		t.Errorf("%v", b.set)
 	}
 }
+
+// What begins like a route of ours, and is none, goes to no backend, whatever
+// routes there are.
+func TestWhatLiesBelowOurFolderIsNoRouteOfAnybody(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t)
+	b := loggingIn(t, p, "").browser(t)
+	b.login(p, "/app/")
+	b.wants(200, "", "GET", "/x")
+	for _, path := range []string{
+		"/.warder", "/.warder/", "/.warder/x", "/.warder/login", "/.warder/login/corp", "/.warder/login/corp/", "/.warder/login/corp/x",
+		"/.warder/login/other/start", "/.warder/login/corp/start/", "/%2ewarder/x", "/.WARDER/x", "/.Warder/login/corp/start",
+	} {
+		b.wants(404, "route_unknown", "GET", path)
+		b.wants(404, "route_unknown", "POST", path, "Sec-Fetch-Site", "same-origin")
+	}
+	b.wants(405, "method_not_allowed", "DELETE", "/.warder/login/corp/logout", "Sec-Fetch-Site", "same-origin")
+	b.wants(200, "", "GET", "/.warders")
+
+	// Also where nobody logs in.
+	r := serve(t, fmt.Sprintf("upstreams: { app: [%q] }\nroutes: [{ path: /**, upstream: app, auth: none }]\n", reflector(t)), "")
+	r.browser(t).wants(404, "route_unknown", "GET", "/.warder/login/corp/start")
+	r.browser(t).wants(200, "", "GET", "/x")
+}
+
+// A login that fails, and a logout by the issuer, are security events; a
+// failure is in the access log with its reason, as every refusal.
+func TestFailedLoginsAreToldAsOtherFailedAttempts(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t)
+	var r *running
+	t.Run("serve", func(t *testing.T) {
+		r = loggingIn(t, p, "")
+		b := r.browser(t)
+		b.wants(401, "login_failed", "GET", "/.warder/login/corp/callback?state=x&code=very-secret")
+		b.login(p, "/app/")
+		event := map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}
+		token := p.sign(jwt.MapClaims{"sub": "alice", "jti": rand.Text(), "events": event}, "logout+jwt")
+		req, err := http.NewRequest("POST", r.url+"/.warder/login/corp/backchannel-logout", strings.NewReader(url.Values{"logout_token": {token}}.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if resp, body := r.do(t, req); resp.StatusCode != 200 {
+			t.Fatalf("%d %s", resp.StatusCode, body)
+		}
+	}) // and end
+	if log := r.log.String(); !strings.Contains(log, `"status":401,"code":"login_failed","publicCode":"login_failed","reason":"this browser has not begun this login`) {
+		t.Errorf("the access log does not say why:\n%s", log)
+	}
+	for _, want := range []string{`msg="security event" code=login_failed from=127.0.0.1/32 count=1 last=`, `msg="security event" event="logout by the issuer" from=127.0.0.1/32 count=1 last=`} {
+		if !strings.Contains(r.errors.String(), want) {
+			t.Errorf("no %s in\n%s", want, r.errors)
+		}
+	}
+	if strings.Contains(r.log.String()+r.errors.String(), "very-secret") {
+		t.Error("a code is logged")
+	}
+}

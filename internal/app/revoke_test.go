@@ -65,6 +65,13 @@ func TestARevokedTokenIsRefusedByEveryGatewayAndItsStreamsEnd(t *testing.T) {
 	file, sign := corp(t)
 	config := fmt.Sprintf(tokened, chatty(t), at, file)
 	var fleet []*running
+	t.Cleanup(func() { // what is told last is told at the end
+		for _, g := range fleet {
+			if !strings.Contains(g.errors.String(), `msg="security event" event="tokens revoked" count=`) {
+				t.Errorf("the revocations are no security event:\n%s", g.errors)
+			}
+		}
+	})
 	for i := range 3 {
 		fleet = append(fleet, serveFrom(t, filepath.Join(state, fmt.Sprint(i)), "127.0.0.1:0", config, ""))
 	}

@@ -29,6 +29,8 @@ type Memory struct {
 	store atomic.Pointer[store.Store]
 	taken atomic.Pointer[map[string]bool] // names that the configuration has
 
+	tell func(event string) // of what was taken back; nil: nobody is told
+
 	mu   sync.Mutex // of the writer
 	mark store.Mark // up to which held is complete
 
@@ -49,6 +51,16 @@ var kinds = []store.Kind{kindConsumer, kindKey, kindRevocation}
 // NewMemory returns a Memory that knows nothing yet.
 func NewMemory(log *slog.Logger, now func() time.Time) *Memory {
 	return &Memory{log: log, now: now}
+}
+
+// Tell says who is told, in constant words, when something is taken back. It is
+// called before Run.
+func (m *Memory) Tell(f func(event string)) { m.tell = f }
+
+func (m *Memory) happened(event string) {
+	if m.tell != nil {
+		m.tell(event)
+	}
 }
 
 // Load reads all that the store has. What was held before stays in use until
@@ -181,12 +193,16 @@ func (m *Memory) change(c *store.Change) (back bool) {
 		}
 		e := k.entry(h.names.place(k.Consumer), h.limits.place(k.Limits))
 		h.table.put(e, m.forgotten())
-		back = e.expires != 0
+		if e.revoked {
+			m.happened("API key revoked")
+		}
+		back = e.expires != 0 || e.revoked || e.limits != 0
 	case kindRevocation:
 		if c.Deleted {
 			h.ended.remove(c.ID, m.now().UnixMilli())
 			break
 		}
+		m.happened("tokens revoked")
 		err = h.ended.put(&c.Record, m.now().UnixMilli())
 		back = true
 	}

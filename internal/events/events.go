@@ -39,6 +39,7 @@ type Record struct {
 	Status          int
 	Code            fault.Code // inner code of a refusal; fault.None of others
 	Reason          string
+	Event           string             // of security, beside a refusal; not remembered
 	Identity        *exchange.Identity // nil if none was proved
 	Target          string
 	Duration        time.Duration
@@ -86,6 +87,7 @@ func (r *Record) capture(x *exchange.Exchange, legend *exchange.Legend, code fau
 		Status:          x.Resp.Status,
 		Code:            code,
 		Reason:          x.Reason,
+		Event:           x.Event,
 		Identity:        x.Identity,
 		Target:          x.Target,
 		BytesIn:         x.BytesIn,

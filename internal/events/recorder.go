@@ -52,6 +52,9 @@ func (r *Recorder) Record(x *exchange.Exchange, legend *exchange.Legend, code fa
 	r.spare.Put(rec)
 }
 
+// Happened tells of a security event outside of any request: a constant.
+func (r *Recorder) Happened(event string) { r.security.Happened(event) }
+
 // Redirect says where the access log is written; see AccessLog.Redirect.
 func (r *Recorder) Redirect(to ...io.Writer) { r.log.Redirect(to...) }
 

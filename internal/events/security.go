@@ -13,8 +13,8 @@ import (
 	"github.com/warder-gateway/warder/internal/telemetry"
 )
 
-// Security tells the application log of refusals that may be an attack. They
-// are gathered for a while and told together, one line for each code and
+// Security tells the application log of refusals that may be an attack, and of
+// what was taken back. They are gathered for a while and told together, one line for each code and
 // network, so that an attack writes few lines however many requests it makes:
 // the requests themselves are in the access log. Safe for concurrent use.
 type Security struct {
@@ -33,16 +33,18 @@ const (
 	securityLines = 20   // written at a time
 )
 
+// securityEvent is a refusal, or something else that happened.
 type securityEvent struct {
-	code fault.Code
-	from netip.Prefix
+	code  fault.Code // None: it was no refusal
+	event string
+	from  netip.Prefix // zero: of nobody's request
 }
 
 type securityTally struct {
 	securityEvent
 	count    uint64
 	consumer string             // the last one that was named, if it exists
-	request  exchange.RequestID // the last
+	request  exchange.RequestID // the last, if there was one
 }
 
 // NewSecurity returns a Security that tells log. Close ends it.
@@ -54,7 +56,8 @@ func NewSecurity(log *slog.Logger) *Security {
 // where an honest caller's seldom do, and those that came in the clear.
 func concerns(c fault.Code) bool {
 	switch c {
-	case fault.PasswordWrong, fault.AccountLocked, fault.KeyUnknown, fault.TokenSignatureInvalid, fault.TransportInsecure:
+	case fault.PasswordWrong, fault.AccountLocked, fault.KeyUnknown, fault.TokenSignatureInvalid, fault.TransportInsecure,
+		fault.LoginFailed, fault.KeyRevoked, fault.TokenRevoked:
 		return true
 	}
 	return false
@@ -63,10 +66,22 @@ func concerns(c fault.Code) bool {
 // Note takes a record in, if it is of a security event. It never waits for
 // the log.
 func (s *Security) Note(r *Record) {
-	if !concerns(r.Code) {
+	key := securityEvent{r.Code, r.Event, guessing.Network(r.Client)}
+	switch {
+	case r.Event != "":
+		key.code = fault.None
+	case !concerns(r.Code):
 		return
 	}
-	key := securityEvent{r.Code, guessing.Network(r.Client)}
+	s.add(key, r.ID, named(r.Trail))
+}
+
+// Happened takes in what happened outside of any request: a constant.
+func (s *Security) Happened(event string) {
+	s.add(securityEvent{code: fault.None, event: event}, exchange.RequestID{}, "")
+}
+
+func (s *Security) add(key securityEvent, request exchange.RequestID, consumer string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -85,9 +100,9 @@ func (s *Security) Note(r *Record) {
 		s.events[key] = t
 	}
 	t.count++
-	t.request = r.ID
-	if c := named(r.Trail); c != "" {
-		t.consumer = c
+	t.request = request
+	if consumer != "" {
+		t.consumer = consumer
 	}
 }
 
@@ -125,7 +140,15 @@ func (s *Security) tell() {
 	})
 	rest := all[min(len(all), securityLines):]
 	for _, t := range all[:len(all)-len(rest)] {
-		args := []any{telemetry.FieldCode, t.code.String(), "from", t.from.String(), "count", t.count, "last", t.request.String()}
+		args := []any{telemetry.FieldCode, t.code.String()}
+		if t.event != "" {
+			args = []any{"event", t.event}
+		}
+		if t.from.IsValid() {
+			args = append(args, "from", t.from.String(), "count", t.count, "last", t.request.String())
+		} else {
+			args = append(args, "count", t.count)
+		}
 		if t.consumer != "" {
 			args = append(args, telemetry.FieldConsumer, t.consumer)
 		}

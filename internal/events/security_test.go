@@ -63,3 +63,30 @@ func TestAnAttackWritesFewLines(t *testing.T) {
 		}
 	})
 }
+
+// What was taken back is told in the same lines, with whom it came from if
+// there was a request.
+func TestWhatHappenedIsToldBesideRefusals(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var b bytes.Buffer
+		s := events.NewSecurity(slog.New(slog.NewTextHandler(&b, nil)))
+		for range 3 {
+			s.Happened("tokens revoked")
+		}
+		attackFrom(s, fault.LoginFailed, "192.0.2.1", "")
+		attackFrom(s, fault.TokenRevoked, "192.0.2.1", "")
+		attackFrom(s, fault.KeyRevoked, "192.0.2.1", "")
+		s.Note(&events.Record{Code: fault.None, Event: "logout by the issuer", Client: netip.MustParseAddr("192.0.2.2"), ID: exchange.RequestID{1}})
+		s.Close()
+		text := b.String()
+		for _, want := range []string{
+			`msg="security event" event="tokens revoked" count=3` + "\n", "code=login_failed from=192.0.2.1/32 count=1", "code=token_revoked from", "code=key_revoked from",
+			`event="logout by the issuer" from=192.0.2.2/32 count=1 last=01`,
+		} {
+			if !strings.Contains(text, want) {
+				t.Errorf("no %s in\n%s", want, text)
+			}
+		}
+	})
+}

@@ -55,6 +55,7 @@ type Exchange struct {
 	RetryAfter time.Duration // of a refusal; 0: none is said
 	LoginAt    []byte        // of a 401: where a browser that navigates is sent instead; nil: nowhere
 	Reason     string        // what the operator reads of a fault outside the trail
+	Event      string        // what security events tell of it beside a refusal, a constant; "": nothing
 
 	Upgrade  string // protocol that the route lets the upstream switch to; "": none, whatever was asked for
 	Switched Switched
@@ -108,7 +109,7 @@ func (x *Exchange) Reset() {
 	x.Route, x.Params, x.Allow = nil, x.Params[:0], ""
 	x.Identity, x.CertJudge, x.CertAsked, x.ForwardedCert = nil, nil, false, nil
 	x.Verified, x.Challenges = HeaderOther, nil
-	x.RetryAfter, x.LoginAt, x.Reason = 0, nil, ""
+	x.RetryAfter, x.LoginAt, x.Reason, x.Event = 0, nil, "", ""
 	x.Upgrade, x.Switched = "", Switched{}
 	x.Target, x.UpStart, x.UpFirst = "", 0, 0
 	x.idText = nil

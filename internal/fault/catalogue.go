@@ -122,7 +122,7 @@ var catalogue = [...]entry{
 	CertificateRevoked:        {name: "certificate_revoked", public: CertificateInvalid, status: 403, mend: "the CA has revoked the certificate; have it issue another one"},
 	LoginRequired:             {name: "login_required", status: 401, detail: "A login is required.", mend: "open the page in a browser: it is sent to the login; requests of scripts are answered with this code"},
 	SessionExpired:            {name: "session_expired", status: 401, detail: "The session has ended.", mend: "log in again; sessions end by logout, after login.idle without a request, and login.lifetime after they began"},
-	LoginFailed:               {name: "login_failed", status: 401, detail: "The login could not be completed.", mend: "start again at the application; the application log says under this request's id what was wrong with the issuer's answer"},
+	LoginFailed:               {name: "login_failed", status: 401, detail: "The login could not be completed.", mend: "start again at the application; the reason in the access log, and warder explain, say what was wrong"},
 	ScopeMissing:              {name: "scope_missing", status: 403, detail: "The access token lacks a required scope.", mend: "grant scope {missing} to client {client} at issuer {issuer}"},
 	RoleMissing:               {name: "role_missing", status: 403, detail: "The caller lacks a required role.", mend: "grant role {missing} to {consumer}"},
 	PolicyDenied:              {name: "policy_denied", status: 403, detail: "The request is not allowed.", mend: "see the policy's condition"},

@@ -20,12 +20,12 @@ func (g *Gateway) local(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Ro
 		g.refuse(x, sink, fault.RequestMalformed)
 		return fault.RequestMalformed
 	}
-	w := &localWriter{x: x, sink: sink, header: http.Header{}, head: req.Method == http.MethodHead}
+	w := &localWriter{x: x, sink: sink, header: http.Header{}, code: none, head: req.Method == http.MethodHead}
 	r.Local.ServeHTTP(w, req)
 	if err := w.finish(); err != nil {
 		return g.clientGone(x, err)
 	}
-	return none
+	return w.code
 }
 
 // request makes a net/http request of an exchange.
@@ -74,11 +74,18 @@ type localWriter struct {
 	sink   exchange.Sink
 	header http.Header
 	status int
+	code   fault.Code // why the answer is a refusal; none: it is not
 	body   bytes.Buffer
 	head   bool
 }
 
 func (w *localWriter) Header() http.Header { return w.header }
+
+// Refused notes that the answer is a refusal, and why, for the record.
+func (w *localWriter) Refused(code fault.Code, reason string) { w.code, w.x.Reason = code, reason }
+
+// Happened notes an event of security, a constant.
+func (w *localWriter) Happened(event string) { w.x.Event = event }
 
 func (w *localWriter) WriteHeader(status int) {
 	if w.status == 0 {

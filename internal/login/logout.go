@@ -23,7 +23,7 @@ func (p *Party) logout(w http.ResponseWriter, r *http.Request) {
 	cookie := onlyCookie(r, p.cookie)
 	if !ownPage(r) {
 		if r.Method == http.MethodPost {
-			p.page(w, fault.CSRFRefused, "")
+			p.refuse(w, fault.CSRFRefused, "", "neither Sec-Fetch-Site nor Origin says that a page of this site asks")
 			return
 		}
 		p.say(w, http.StatusOK, "Log out?", `<form method="post"><button>Log out</button></form>`)
@@ -74,7 +74,11 @@ func (p *Party) done(w http.ResponseWriter) {
 // Back-Channel Logout 1.0).
 func (p *Party) backChannel(w http.ResponseWriter, r *http.Request) {
 	refuse := func(status int, err error) {
-		p.cfg.Log.Warn("a logout by the issuer was refused", "issuer", p.cfg.Name, "error", err, "from", r.RemoteAddr)
+		code := fault.LoginFailed
+		if status == http.StatusServiceUnavailable {
+			code = fault.IdentityUnavailable
+		}
+		note(w, code, "a logout by the issuer: "+err.Error())
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
 		json.NewEncoder(w).Encode(map[string]string{"error": "invalid_request"})
@@ -112,6 +116,9 @@ func (p *Party) backChannel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.cfg.Log.Info("logout by the issuer", "issuer", p.cfg.Name, "subject", sub, "sessions", n)
+	if r, ok := w.(Recorder); ok {
+		r.Happened("logout by the issuer")
+	}
 	w.WriteHeader(http.StatusOK)
 }
 
@@ -150,12 +157,27 @@ func (p *Party) endAll(r *http.Request, sub, sid string) (n int, err error) {
 // fails says that a login, or a logout, could not be completed, and tells the
 // operator why.
 func (p *Party) fails(w http.ResponseWriter, code fault.Code, back string, err error) {
-	p.cfg.Log.Warn("login failed", "issuer", p.cfg.Name, "code", code.String(), "error", err)
-	p.page(w, code, back)
+	p.refuse(w, code, back, err.Error())
 }
 
-// page says no to a browser, in words of the catalogue.
-func (p *Party) page(w http.ResponseWriter, code fault.Code, back string) {
+// Recorder is a ResponseWriter whose requests leave a record.
+type Recorder interface {
+	// Refused notes that the answer is a refusal, and why, for operators.
+	Refused(code fault.Code, reason string)
+	// Happened notes an event of security, a constant.
+	Happened(event string)
+}
+
+// note notes a refusal where there is a record.
+func note(w http.ResponseWriter, code fault.Code, reason string) {
+	if r, ok := w.(Recorder); ok {
+		r.Refused(code, reason)
+	}
+}
+
+// refuse says no to a browser, in words of the catalogue, and tells operators why.
+func (p *Party) refuse(w http.ResponseWriter, code fault.Code, back, reason string) {
+	note(w, code, reason)
 	if code.Status() == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", Challenge(p.cfg.Name))
 	}

@@ -491,17 +491,14 @@ func (b *build) indexRoutes() {
 	b.local.Routes = append(b.local.Routes, b.loginRoutes()...)
 	b.s.hasLocal = len(b.local.Routes) > 0
 	var own, all []route.Pattern
-	reserved := false
 	for _, l := range b.local.Routes {
 		p := b.addLocal(l)
-		if reserved = reserved || l.Reserved; !l.Reserved {
+		if !l.Reserved {
 			own = append(own, p)
 		}
 		all = append(all, p)
 	}
-	if reserved {
-		b.reserve()
-	}
+	b.reserve()
 	b.addRedirect()
 	var problems []route.Problem
 	if b.s.local, problems = route.Build(all); len(problems) > 0 {

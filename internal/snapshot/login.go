@@ -72,11 +72,19 @@ func (b *build) loginRoutes() (all []LocalRoute) {
 	return all
 }
 
+// folder is where Warder answers itself, on every host.
+const folder = "/.warder"
+
+// reserved reports whether a path is folder or lies below it. Nobody tells
+// capitals apart here: a backend might not.
+func reserved[T string | []byte](path T) bool {
+	return len(path) >= len(folder) && strings.EqualFold(string(path[:len(folder)]), folder) && (len(path) == len(folder) || path[len(folder)] == '/')
+}
+
 // reserve complains about routes below the folder that is ours.
 func (b *build) reserve() {
-	const folder = "/.warder"
 	for _, p := range b.patterns {
-		if p.Path == folder || strings.HasPrefix(p.Path, folder+"/") {
+		if reserved(p.Path) {
 			b.problems = append(b.problems, b.flat[p.Route].Node.Complain("path", "lies below "+folder+", where this gateway answers itself", "give the route another path"))
 		}
 	}

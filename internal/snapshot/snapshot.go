@@ -267,7 +267,8 @@ func (s *Snapshot) find(x *exchange.Exchange) (*Route, fault.Code) {
 }
 
 // match looks among Warder's own routes first: Compile has seen to it that no
-// other route takes their paths.
+// other route takes their paths. What lies below Warder's own folder goes to no
+// other route, whatever that takes.
 func (s *Snapshot) match(x *exchange.Exchange) (i int, code fault.Code, ok bool) {
 	if s.index == nil { // nobody compiled this
 		return 0, fault.InternalError, false
@@ -277,6 +278,10 @@ func (s *Snapshot) match(x *exchange.Exchange) (i int, code fault.Code, ok bool)
 			return i, code, ok
 		}
 		x.Reason = ""
+	}
+	if reserved(x.Req.Path) {
+		x.Reason = "the path lies below " + folder + ", where this gateway answers itself"
+		return 0, fault.RouteUnknown, false
 	}
 	return s.index.Match(x)
 }
