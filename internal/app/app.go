@@ -143,6 +143,7 @@ func start(o Options) (_ *app, err error) {
 	compiler := NewCompiler(a.metrics, a.verdicts, a.counters, a.log, a.state)
 	compiler.Memory = a.memory
 	compiler.Guard = a.guard
+	compiler.KeysChanged = a.gateway.JudgeStreams
 	a.sessions = compiler.Sessions
 	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareKeyFiles, a.prepareStore, a.prepareAdmin, a.prepareLog, a.prepareGateway)
 	a.observe()

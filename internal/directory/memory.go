@@ -196,7 +196,7 @@ func (m *Memory) change(c *store.Change) (back bool) {
 		if e.revoked {
 			m.happened("API key revoked")
 		}
-		back = e.expires != 0 || e.revoked || e.limits != 0
+		back = e.expires != 0 || e.limits != 0
 	case kindRevocation:
 		if c.Deleted {
 			h.ended.remove(c.ID, m.now().UnixMilli())

@@ -250,3 +250,74 @@ func BenchmarkRevoked(b *testing.B) {
 		i++
 	}
 }
+
+// browser makes the identity of a session, whose login ended at that moment.
+func browser(issuer, subject, consumer string, began time.Time) *exchange.Identity {
+	t := exchange.NewSession(issuer, "", subject, began.UnixMilli())
+	return &exchange.Identity{Issuer: "corp", Token: &t, Whose: exchange.MarkOf(exchange.RevokedConsumer, consumer), Session: alive{}}
+}
+
+type alive struct{}
+
+func (alive) Ends() time.Time { return time.Now().Add(time.Hour) }
+func (alive) Ref() string     { return "0123456789abcdef" }
+
+// A session is taken back by all that its tokens would be, and one that began
+// more than a second later is not.
+func TestARevocationIsOfSessionsToo(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for what, r := range map[string]directory.Revocation{
+		"subject":  {What: exchange.RevokedSubject, Issuer: corp, Name: "alice"},
+		"consumer": {What: exchange.RevokedConsumer, Name: "corp/web"},
+		"issuer":   {What: exchange.RevokedIssuer, Issuer: corp},
+		"all":      {What: exchange.RevokedAll},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := storetest.SQLite(t)
+			g := newGateway(t)
+			r.Before = now
+			revoke(t, s, r)
+			if err := g.memory.Load(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			for began, want := range map[time.Duration]fault.Code{
+				-time.Hour: fault.SessionExpired, 0: fault.SessionExpired, time.Second: fault.SessionExpired, 1100 * time.Millisecond: fault.None, time.Hour: fault.None,
+			} {
+				if got := g.Revoked(browser(corp, "alice", "corp/web", now.Add(began)), time.Now()); got != want {
+					t.Errorf("begun %v after: %v, want %v", began, got, want)
+				}
+			}
+			if got := g.Revoked(browser(other, "bob", "other/web", now.Add(-time.Hour)), time.Now()); got != fault.None && what != "all" {
+				t.Errorf("of another issuer: %v", got)
+			}
+		})
+	}
+	var none *directory.Directory
+	if got := none.Revoked(browser(corp, "alice", "corp/web", now), now); got != fault.IdentityUnavailable {
+		t.Errorf("by no directory: %v", got)
+	}
+}
+
+// A key that is good in some places only may have been good in more: streams
+// are judged again.
+func TestALimitedKeyHasStreamsJudgedAgain(t *testing.T) {
+	t.Parallel()
+	s := storetest.SQLite(t)
+	g := newGateway(t)
+	g.follow(t, s)
+	g.revokes(t, bearer(1, corp, "", "", "", time.Time{}), fault.None)
+	if err := directory.AddConsumer(t.Context(), s, "acme", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	before := g.changed.Load()
+	if _, err := directory.AddKey(t.Context(), s, "acme", ref(1), &exchange.KeyLimits{Routes: []string{"hello"}}, time.Time{}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for over := time.Now().Add(10 * time.Second); g.changed.Load() == before; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(over) {
+			t.Fatal("they are not")
+		}
+	}
+}

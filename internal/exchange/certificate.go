@@ -192,9 +192,10 @@ func (x *Exchange) ConnCert() CertVerdict {
 	return x.verdict(x.Conn.shown)
 }
 
-// Witness is the certificate that an exchange was let in by. The zero Witness
-// stands for one where none was asked for.
+// Witness is from where an exchange came, and the certificate that it was let in
+// by: of the zero Witness nothing is known, and no certificate was asked for.
 type Witness struct {
+	Client   netip.Addr
 	Listener string
 	Shown    *Shown
 }
@@ -202,9 +203,9 @@ type Witness struct {
 // Witness returns what x was let in by, for those who judge it again.
 func (x *Exchange) Witness() Witness {
 	if x.Conn == nil || !x.CertAsked {
-		return Witness{}
+		return Witness{Client: x.Client}
 	}
-	return Witness{x.Conn.Listener, x.Shown()}
+	return Witness{x.Client, x.Conn.Listener, x.Shown()}
 }
 
 func (x *Exchange) verdict(s *Shown) CertVerdict {

@@ -27,6 +27,7 @@ type Identity struct {
 	Key      KeyRef    // the API key; zero: it was proved otherwise
 	Password [32]byte  // digest of the stored hash of the password; zero: it was proved otherwise
 	Token    *Token    // what the token or session may be revoked by; nil: it was proved otherwise
+	Signer   Signer    // the key that signed the token; nil: none did, or another has its word
 	Whose    Mark      // of Consumer, to revoke its tokens and sessions by
 	Expires  time.Time // as the credential says; zero: never
 	Claims   Claims
@@ -34,6 +35,13 @@ type Identity struct {
 	// Proofs are what each credential proved by itself, where several were
 	// asked for; nil: there was one.
 	Proofs []*Identity
+}
+
+// Signer is a key that somebody else may take back.
+type Signer interface {
+	// Alive reports whether it still vouches for what it signed; once it does
+	// not, it never does again.
+	Alive() bool
 }
 
 // Session is a browser session that an identity comes from.

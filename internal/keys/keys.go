@@ -113,8 +113,9 @@ func Supported(algorithm string) bool {
 	return false
 }
 
-// same reports whether both are one key under one name.
-func (k *Key) same(other *Key) bool {
+// Same reports whether both are one key under one name, be they of one set or of
+// two.
+func (k *Key) Same(other *Key) bool {
 	public, ok := k.Public.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && k.ID == other.ID && k.Algorithm == other.Algorithm && k.Issuer == other.Issuer && public.Equal(other.Public)
 }

@@ -37,6 +37,7 @@ type RemoteConfig struct {
 	Own      []uint16       // loopback ports of our own surfaces: never dialled
 	MaxStale time.Duration  // how long the last good answer may serve; 0: 24 h
 	Log      *slog.Logger   // nil: silent
+	Changed  func()         // called when the keys are others than before; it must not wait. nil: nobody is told
 }
 
 // Remote is the key set of an issuer. One goroutine fetches it, in the
@@ -214,7 +215,11 @@ func (r *Remote) run() {
 	defer due.Stop()
 	bucket := bucket{tokens: fetchBurst, at: time.Now()}
 	// Of its own, so that keys get stale on time even while a fetch hangs.
-	stale := time.AfterFunc(r.maxStale, r.forget)
+	stale := time.AfterFunc(r.maxStale, func() {
+		if r.forget() {
+			r.changed()
+		}
+	})
 	defer stale.Stop()
 	retry := firstRetry
 	for {
@@ -259,11 +264,15 @@ func (r *Remote) fetch(stale *time.Timer) (maxAge time.Duration, err error) {
 	r.mu.Lock()
 	failing, left := r.status.Err != nil, r.status.Left
 	r.tried, r.status.Err = true, err
+	others := false
 	if err == nil {
-		r.publish(found, start)
+		others = r.publish(found, start)
 		stale.Reset(r.maxStale - time.Since(start))
 	}
 	r.mu.Unlock()
+	if others {
+		r.changed()
+	}
 
 	switch { // once per outage
 	case err != nil && !failing && r.ctx.Err() == nil:
@@ -277,27 +286,38 @@ func (r *Remote) fetch(stale *time.Timer) (maxAge time.Duration, err error) {
 	return found.maxAge, err
 }
 
-// publish puts a good answer in force. r.mu is held.
-func (r *Remote) publish(found found, at time.Time) {
+// changed tells that the keys are others than before.
+func (r *Remote) changed() {
+	if r.config.Changed != nil {
+		r.config.Changed()
+	}
+}
+
+// publish puts a good answer in force, and reports whether its keys are others
+// than those before. r.mu is held.
+func (r *Remote) publish(found found, at time.Time) (others bool) {
 	var old ring
 	if a := r.answer.Load(); a != nil {
 		old = a.keys
 	}
-	r.answer.Store(&answer{keys: old.replace(found.keys), at: at})
+	next := old.replace(found.keys)
+	r.answer.Store(&answer{keys: next, at: at})
 	r.status.Loaded, r.status.Left = at, found.left
+	return !slices.Equal(old, next)
 }
 
 // forget gives up keys that are too old, or no longer wanted, with all that
-// was concluded with them.
-func (r *Remote) forget() {
+// was concluded with them; it reports whether it did.
+func (r *Remote) forget() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a := r.answer.Load()
 	if a == nil || time.Since(a.at) < r.maxStale && r.ctx.Err() == nil {
-		return
+		return false
 	}
 	a.keys.replace(nil)
 	r.answer.Store(nil)
+	return true
 }
 
 // jitter returns d give or take a fifth, so that a fleet does not ask at once.

@@ -50,7 +50,7 @@ func (r ring) replace(fresh ring) ring {
 	for i, k := range fresh {
 		next[i] = k
 		for _, old := range r {
-			if old.Alive() && !stayed[old] && old.same(k) {
+			if old.Alive() && !stayed[old] && old.Same(k) {
 				next[i], stayed[old] = old, true
 				break
 			}

@@ -60,6 +60,9 @@ type Compiler struct {
 	Local func(doc *config.Document) (Local, error)
 	// Sessions keep browser sessions; nil: there are none to be had.
 	Sessions *login.Sessions
+	// KeysChanged is called when an issuer's keys are others than before; it must
+	// not wait. nil: nobody is told.
+	KeysChanged func()
 }
 
 // Local is what Warder answers itself on public listeners.

@@ -44,7 +44,7 @@ func (b *build) compileIssuer(name string, i *config.Issuer) {
 	}
 	cfg := keys.RemoteConfig{
 		Issuer: i.Issuer, JWKSURI: i.JWKSURI, JWKSFile: string(i.JWKSFile),
-		Own: b.ownPorts(), MaxStale: b.doc.Freshness.JWKS.Std(), Log: b.Log.With("issuer", name),
+		Own: b.ownPorts(), MaxStale: b.doc.Freshness.JWKS.Std(), Log: b.Log.With("issuer", name), Changed: b.KeysChanged,
 	}
 	var ca []byte
 	if i.CAFile != "" {

@@ -1,11 +1,14 @@
 package snapshot
 
 import (
+	"context"
+	"net/netip"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/directory"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/pipeline"
 )
 
@@ -36,6 +39,11 @@ var (
 	errTokenRevoked = fault.New(fault.TokenRevoked, "the token was revoked while the stream was open")
 	errTokenOver    = fault.New(fault.TokenExpired, "the token expired while the stream was open")
 	errSessionOver  = fault.New(fault.SessionExpired, "the session of this stream has ended")
+	errSignerGone   = fault.New(fault.TokenKeyUnknown, "the issuer no longer has the key that signed this stream's token")
+	errSignerStale  = fault.New(fault.KeysStale, "the issuer's keys are older than freshness.jwks")
+	errSessionTaken = fault.New(fault.SessionExpired, "the session was revoked while the stream was open")
+	errKeyAddress   = fault.New(fault.AddressDenied, "the key of this stream is no longer good from its address")
+	errKeyRoute     = fault.New(fault.CredentialNotAllowedHere, "the key of this stream is no longer good on its route")
 	errIssuerGone   = fault.New(fault.TokenIssuerUnknown, "the issuer of this stream's token is no longer configured")
 	errConsumerGone = fault.New(fault.ConsumerNotAllowed, "the consumer of this stream is no longer configured, or its credential is no longer the consumer's")
 )
@@ -61,7 +69,8 @@ func (s *Snapshot) Lend(r *Route) Loan { return s.loans.lend(s.streams.carriers[
 //
 // A route is the same while its name, host and path are; an upstream while
 // its name is; an identity while what proved it would still name the same
-// consumer. Conditions of the route are not asked again.
+// consumer, and a key also while it is good from there on that route.
+// Conditions of the route are not asked again.
 func (s *Snapshot) Holds(route exchange.Route, upstream string, id *exchange.Identity, by exchange.Witness, now time.Time) (until time.Time, f *fault.Error) {
 	r := &s.streams
 	route.Index = 0
@@ -86,7 +95,7 @@ func (s *Snapshot) Holds(route exchange.Route, upstream string, id *exchange.Ide
 		proofs = []*exchange.Identity{id}
 	}
 	for _, one := range proofs { // each has to hold by itself
-		end, f := r.identity(one, cert.Facts, now)
+		end, f := r.identity(one, cert.Facts, route.Name, by.Client, now)
 		if f != nil {
 			return end, f
 		}
@@ -97,7 +106,7 @@ func (s *Snapshot) Holds(route exchange.Route, upstream string, id *exchange.Ide
 	return until, nil
 }
 
-func (r *streamRules) identity(id *exchange.Identity, cert *exchange.CertFacts, now time.Time) (until time.Time, f *fault.Error) {
+func (r *streamRules) identity(id *exchange.Identity, cert *exchange.CertFacts, route string, client netip.Addr, now time.Time) (until time.Time, f *fault.Error) {
 	until = id.Expires
 	over := errTokenOver
 	var skew time.Duration
@@ -108,6 +117,9 @@ func (r *streamRules) identity(id *exchange.Identity, cert *exchange.CertFacts, 
 		}
 		if iss, ok := id.Claims.String("iss"); ok && !i.Accepts(iss) {
 			return until, errIssuerGone
+		}
+		if f := stands(i, id.Signer); f != nil {
+			return until, f
 		}
 		if id.Method != "introspect" { // which is not in time for a request after exp, either
 			skew = i.ClockSkew
@@ -132,6 +144,12 @@ func (r *streamRules) identity(id *exchange.Identity, cert *exchange.CertFacts, 
 		}
 		if k.Consumer == nil {
 			return until, errKeyGone
+		}
+		switch {
+		case !k.Limits.Admits(client):
+			return until, errKeyAddress
+		case !k.Limits.Opens(route):
+			return until, errKeyRoute
 		}
 		named, until, over = k.Consumer, k.Expires, errKeyOver
 		if fresh := r.directory.FreshUntil(); k.Stored && code == fault.None && (until.IsZero() || fresh.Before(until)) {
@@ -172,13 +190,43 @@ func (r *streamRules) identity(id *exchange.Identity, cert *exchange.CertFacts, 
 	return until, nil
 }
 
-// revoked says whether the identity's token was taken back.
+// stands says whether the key that signed a token would still be found by a
+// request: it is the same in the set of the issuer as it is now. While the set
+// of a new configuration is not loaded that cannot be told, and the stream goes
+// on until it is.
+func stands(i *pipeline.Issuer, signer exchange.Signer) *fault.Error {
+	if signer == nil || signer.Alive() {
+		return nil
+	}
+	key, _ := signer.(*keys.Key)
+	if key == nil || i.Keys == nil {
+		return errSignerGone
+	}
+	for _, algorithm := range i.Algorithms {
+		if !key.Fits(algorithm) {
+			continue
+		}
+		switch now, err := i.Keys.Find(context.Background(), key.ID, algorithm, false); {
+		case err == nil && now.Same(key):
+			return nil
+		case fault.Of(err) == fault.IdentityUnavailable:
+			return nil
+		case fault.Of(err) == fault.KeysStale:
+			return errSignerStale
+		}
+	}
+	return errSignerGone
+}
+
+// revoked says whether the identity's token or session was taken back.
 func (r *streamRules) revoked(id *exchange.Identity, now time.Time) *fault.Error {
 	switch r.directory.Revoked(id, now) {
 	case fault.None:
 		return nil
 	case fault.TokenRevoked:
 		return errTokenRevoked
+	case fault.SessionExpired:
+		return errSessionTaken
 	}
 	return errKeysStale
 }

@@ -123,6 +123,7 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, c tokens.Creden
 	reason := iss.identify(t, f)
 	url, _ := tokens.Text(f.claims, "iss") // of its tenant, where one issuer has many
 	t.token = exchange.NewToken(sha256.Sum256(c.Token), url, t.first.TokenID, t.first.Subject, t.times.iat, iss.Skew)
+	t.first.Signer = key
 	t.first.Token, t.first.Whose = &t.token, exchange.MarkOf(exchange.RevokedConsumer, t.first.Consumer)
 	identity, v := p.admit(x, w, iss, t, c)
 	if !v.Passed() {

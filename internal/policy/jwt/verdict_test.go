@@ -315,6 +315,9 @@ func TestARevokedTokenIsRefusedHoweverWellItIsKnown(t *testing.T) {
 		if id.Whose != exchange.MarkOf(exchange.RevokedConsumer, "corp/mobile") {
 			t.Error("the token is not known as its consumer's")
 		}
+		if id.Signer == nil || !id.Signer.Alive() {
+			t.Error("the token is not known as its key's")
+		}
 		d = taken(code)
 		if _, got := judge(token); got != code {
 			t.Errorf("known: %v, want %v", got, code)
