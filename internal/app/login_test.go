@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/warder-gateway/warder/internal/store"
 )
 
 // provider is an OpenID Connect provider that does as a test says.
@@ -243,21 +245,6 @@ func (b *browser) wants(status int, code, method, at string, fields ...string) {
 	}
 }
 
-// comesTo asks until the answer has the status, for ten seconds at most, and
-// judges that answer as wants does.
-func (b *browser) comesTo(status int, code, method, at string, fields ...string) {
-	b.t.Helper()
-	for over := time.Now().Add(10 * time.Second); time.Now().Before(over); time.Sleep(20 * time.Millisecond) {
-		if resp, body := b.ask(method, at, fields...); resp.StatusCode == status {
-			if !strings.Contains(body, code) {
-				b.t.Errorf("%s %s: %s, want %s", method, at, body, code)
-			}
-			return
-		}
-	}
-	b.t.Fatalf("%s %s never came to %d\n%s", method, at, status, b.r.errors)
-}
-
 func (b *browser) session() (name, value string) {
 	for name, value := range b.cookies {
 		if strings.HasPrefix(name, "__Host-warder-session-") {
@@ -275,7 +262,7 @@ func loggingIn(t *testing.T, p *provider, more string) *running {
 
 func loggingInFrom(t *testing.T, p *provider, more, state string) *running {
 	t.Helper()
-	return loggingInOver(t, p, more, state, "sqlite:warder.db")
+	return loggingInOver(t, p, more, state, store.DefaultAddress)
 }
 
 // loggingInOver is loggingInFrom with a store.

@@ -178,7 +178,7 @@ func TestARevokedSessionIsRefusedByEveryGatewayAndItsStreamsEnd(t *testing.T) {
 		"issuer":   {What: exchange.RevokedIssuer, Issuer: p.url},
 		"all":      {What: exchange.RevokedAll},
 	} {
-		b, cookie := enter(what)
+		_, cookie := enter(what)
 		r.Before = time.Now()
 		if err := revoke(r)(t.Context()); err != nil {
 			t.Fatal(err)
@@ -189,6 +189,7 @@ func TestARevokedSessionIsRefusedByEveryGatewayAndItsStreamsEnd(t *testing.T) {
 		}
 		// Who logs in again is let in, a second later.
 		for over := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			var b *browser
 			b, stays = enter("stays")
 			if resp, _ := b.ask("GET", "/app/"); resp.StatusCode == 200 {
 				break
