@@ -72,11 +72,20 @@ func (s *Sessions) endSoon(one *session) {
 	}
 }
 
-// endRevoked takes a session's row out of the store. Until that is done the
-// session is refused for being revoked.
-func (s *Sessions) endRevoked(ctx context.Context, one *session) {
-	if err := s.end(ctx, one.digest); err != nil && ctx.Err() == nil {
-		s.log.Warn("a revoked session is refused, and could not be ended in the store yet", "session", one.ref, "error", err)
+// endRevoked takes sessions out of the store, but for those that another
+// instance has ended meanwhile. Until that is done they are refused for being
+// revoked, and ended when they are shown.
+func (s *Sessions) endRevoked(ctx context.Context, list ...*session) {
+	for i, one := range list {
+		if one.ended.Load() {
+			continue
+		}
+		if err := s.end(ctx, one.digest); err != nil {
+			if ctx.Err() == nil {
+				s.log.Warn("revoked sessions are refused, and could not be ended in the store yet", "sessions", len(list)-i, "error", err)
+			}
+			return
+		}
 	}
 }
 

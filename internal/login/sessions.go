@@ -273,9 +273,7 @@ func (s *Sessions) write(ctx context.Context) {
 		case one := <-s.ends:
 			s.endRevoked(ctx, one)
 		case <-s.doubted:
-			for _, one := range s.revoked() {
-				s.endRevoked(ctx, one)
-			}
+			s.endRevoked(ctx, s.revoked()...)
 		case t := <-s.touches:
 			st := t.s.state.Load()
 			doc := st.doc

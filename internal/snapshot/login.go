@@ -78,7 +78,7 @@ const folder = "/.warder"
 // reserved reports whether a path is folder or lies below it. Nobody tells
 // capitals apart here: a backend might not.
 func reserved[T string | []byte](path T) bool {
-	return len(path) >= len(folder) && strings.EqualFold(string(path[:len(folder)]), folder) && (len(path) == len(folder) || path[len(folder)] == '/')
+	return len(path) >= len(folder) && path[1] == '.' && strings.EqualFold(string(path[:len(folder)]), folder) && (len(path) == len(folder) || path[len(folder)] == '/')
 }
 
 // reserve complains about routes below the folder that is ours.
