@@ -85,6 +85,7 @@ type app struct {
 	address  secret.Value                // of the store
 	memory   *directory.Memory           // of the store
 	sessions *login.Sessions
+	nonces   *binding.Nonces
 
 	following     sync.WaitGroup // the store
 	stopFollowing func()         // nil: nobody does
@@ -142,7 +143,7 @@ func start(o Options) (_ *app, err error) {
 	compiler := NewCompiler(a.metrics, a.verdicts, a.counters, a.log, a.state)
 	compiler.Memory = a.memory
 	compiler.Guard = a.guard
-	a.sessions = compiler.Sessions
+	a.sessions, a.nonces = compiler.Sessions, compiler.Nonces
 	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareKeyFiles, a.prepareStore, a.prepareAdmin, a.prepareLog, a.prepareGateway)
 	a.observe()
 	if err = a.control.Load(); err != nil {
@@ -173,10 +174,10 @@ func addresses(all map[string]string) string {
 // NewCompiler returns the compiler of this build. What it seals is kept in
 // state; with a nil state nothing is kept, and keys are made for the occasion.
 func NewCompiler(m *telemetry.Metrics, v *keys.Verdicts, c *counters.Memory, log *slog.Logger, state *State) *snapshot.Compiler {
-	sessions := login.NewSessions(log)
+	sessions, nonces := login.NewSessions(log), binding.NewNonces()
 	return &snapshot.Compiler{
-		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: m, Verdicts: v, Counters: c, Log: log, Guard: guessing.NewGuard(), Nonces: binding.NewNonces(),
-		ReadFile: secret.ReadFile, ReadLists: readLists, Local: (&locals{keyring: keyring{state: state}, log: log, guesses: guessing.NewGuesses(), sessions: sessions}).of,
+		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: m, Verdicts: v, Counters: c, Log: log, Guard: guessing.NewGuard(), Nonces: nonces,
+		ReadFile: secret.ReadFile, ReadLists: readLists, Local: (&locals{keyring: keyring{state: state}, log: log, guesses: guessing.NewGuesses(), sessions: sessions, nonces: nonces}).of,
 		Sessions: sessions,
 	}
 }

@@ -103,7 +103,10 @@ func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, k *known, c toke
 		x.Trail.Saw("issuer", p.Name)
 		return nil, pipeline.Refuse(fault.TokenAudienceWrong)
 	}
-	come := binding.Presented{Token: c.Token, DPoP: c.DPoP, Now: w.Now, Nonces: p.nonces, Replays: w.Replays, Look: !w.Remote}
+	come := binding.Presented{Token: c.Token, DPoP: c.DPoP, Now: w.Now, Nonces: p.nonces, Replays: w.Replays, Look: !w.Remote, Spared: p.spared}
+	if p.guard != nil && w.Remote {
+		come.Budget = p.guard.Signatures
+	}
 	if code, reason := k.cnf.Check(x, p.Binding, &come); code != fault.None {
 		return nil, p.refuse(x, code, reason)
 	}
