@@ -161,8 +161,8 @@ type member struct {
 func texts(c exchange.Claims, members ...member) error {
 	for _, m := range members {
 		raw, _ := c.Get(m.name)
-		text, ok := raw.Text()
-		if !ok || text == "" {
+		text, _ := raw.Text()
+		if text == "" {
 			return fmt.Errorf("the proof's %s is not there, or is not a string", m.name)
 		}
 		*m.to = text
