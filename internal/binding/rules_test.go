@@ -3,6 +3,8 @@ package binding_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -208,4 +210,43 @@ func TestAKnownKeyVouchesForNothing(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Whatever the holder of the key signs: what is accepted says, read by another
+// reader, that it is for this request and of now.
+func FuzzSignedProofs(f *testing.F) {
+	private := material().ed
+	jwk, _ := json.Marshal(jwkOf(private.Public()))
+	header := `{"typ":"dpop+jwt","alg":"EdDSA","jwk":` + string(jwk) + `}`
+	good := fmt.Sprintf(`{"jti":"j","htm":"GET","htu":"https://api.example.com/orders/1","iat":%d,"ath":%q}`, now.Unix(), hashOfToken())
+	f.Add(header, good)
+	f.Add(header, strings.Replace(good, "api", "API", 1))
+	f.Add(header, strings.Replace(good, `orders/1"`, `%6frders/1?a#b"`, 1))
+	f.Add(header, strings.Replace(good, "{", `{"nonce":"x",`, 1))
+	f.Add(strings.Replace(header, "{", `{"crit":[],`, 1), good)
+	cnf := bound(private)
+	f.Fuzz(func(t *testing.T, header, payload string) {
+		p := presented()
+		p.Replays = &ledger{first: true}
+		proof := maker{alg: "EdDSA", private: private}.sign(t, header, payload)
+		if code, _ := cnf.Check(request(proof), binding.AsIssued, p); code != fault.None {
+			return
+		}
+		var h, c map[string]any
+		if json.Unmarshal([]byte(header), &h) != nil || json.Unmarshal([]byte(payload), &c) != nil {
+			t.Fatal("accepted, and no JSON")
+		}
+		htu, _ := c["htu"].(string)
+		uri, err := url.Parse(htu)
+		if err != nil || uri.Scheme != "https" || !strings.EqualFold(uri.Hostname(), "api.example.com") || uri.User != nil || uri.Port() != "" && uri.Port() != "443" || uri.Path != "/orders/1" {
+			t.Errorf("htu %q", htu)
+		}
+		jti, _ := c["jti"].(string)
+		iat, _ := c["iat"].(float64)
+		_, nonce := c["nonce"]
+		if h["typ"] != "dpop+jwt" || h["alg"] != "EdDSA" || c["htm"] != "GET" || c["ath"] != hashOfToken() || jti == "" || len(jti) > 128 ||
+			math.Abs(iat-float64(now.Unix())) > 60 || nonce {
+			t.Errorf("%s %s", header, payload)
+		}
+	})
 }

@@ -19,7 +19,7 @@ const (
 	turn    = 24 * time.Hour
 	ahead   = 10 * time.Minute
 	look    = time.Minute      // how often they are read
-	again   = 10 * time.Second // if that failed
+	again   = 10 * time.Second // while they cannot be reached
 	orphans = 3 * turn         // after which keys that cannot be read are made anew
 )
 
@@ -59,7 +59,6 @@ func (n *Nonces) Run(ctx context.Context, s keys.Storage, log *slog.Logger) {
 		case errors.Is(err, keys.ErrUnavailable):
 			pause = again // who keeps the storage says so
 		default:
-			pause = again
 			if now := err.Error(); now != said {
 				said = now
 				log.Warn("the keys of DPoP nonces are not shared now: a client that needs nonces is asked for another by each gateway", "error", err,
