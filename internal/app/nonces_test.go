@@ -71,7 +71,7 @@ func TestANonceIsGoodInTheWholeFleet(t *testing.T) {
 			t.Parallel()
 			at, one, two := address(t), filepath.Join(t.TempDir(), "one"), filepath.Join(t.TempDir(), "two")
 			file, sign := corp(t)
-			config := strings.Replace(fmt.Sprintf(tokened, reflector(t), at, file), ", algorithms", ", tokenBinding: dpop, algorithms", 1) + "keys: { provider: embedded }\n"
+			config := strings.Replace(fmt.Sprintf(tokened, reflector(t), at, file), ", algorithms", ", tokenBinding: dpop, algorithms", 1)
 			first := serveFrom(t, one, "127.0.0.1:0", config, "")
 			if engine == "SQLite" {
 				two = one

@@ -46,10 +46,11 @@ type Confirmation struct {
 }
 
 // MaxSize is how much memory a Confirmation takes at most, about, in bytes.
-const MaxSize = 4 << 10
+const MaxSize = 2 << 10
 
-// maxKnown is how long a jwk may be for its key to be kept, in bytes.
-const maxKnown = 1536
+// maxKnown is how long a jwk may be for its key to be kept, in bytes: RSA keys
+// of 4096 bits are.
+const maxKnown = 1 << 10
 
 // Parse reads the value of cnf. What is not understood, in part or as a whole,
 // makes a binding that cannot be proved.

@@ -454,19 +454,33 @@ func FuzzProofs(f *testing.F) {
 	})
 }
 
+// What a good proof costs, and what bad ones do.
 func BenchmarkProof(b *testing.B) {
+	m := material()
+	stolen := members{"jwk": jwkOf(m.ec.Public())}
 	for _, c := range []struct {
-		alg     string
-		private crypto.Signer
-	}{{"ES256", material().ec}, {"EdDSA", material().ed}, {"RS256", material().rsa}} {
-		b.Run(c.alg, func(b *testing.B) {
-			x := request(maker{alg: c.alg, private: c.private}.make(b))
+		name    string
+		private crypto.Signer // of the token's key
+		maker
+		want fault.Code
+	}{
+		{"ES256", m.ec, maker{}, fault.None},
+		{"EdDSA", m.ed, maker{alg: "EdDSA", private: m.ed}, fault.None},
+		{"RS256", m.rsa, maker{alg: "RS256", private: m.rsa}, fault.None},
+		{"PS256", m.rsa, maker{alg: "PS256", private: m.rsa}, fault.None},
+		{"forged", m.ec, maker{alg: "ES256", private: m.other, header: stolen}, fault.DPoPProofInvalid},
+		{"forged and old", m.ec, maker{alg: "ES256", private: m.other, header: stolen, payload: members{"iat": 1}}, fault.DPoPNonceRequired},
+		{"of another key", m.ec, maker{alg: "ES256", private: m.other}, fault.DPoPProofInvalid},
+		{"of another URI", m.ec, maker{payload: members{"htu": "https://api.example.com/orders/2"}}, fault.DPoPProofInvalid},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			x := request(c.make(b))
 			cnf, p := bound(c.private), presented()
-			p.Replays = &ledger{first: true}
 			p.Look = true
 			b.ReportAllocs()
 			for b.Loop() {
-				if code, _ := cnf.Check(x, binding.AsIssued, p); code != fault.None {
+				x.Trail.Begin(0)
+				if code, _ := cnf.Check(x, binding.AsIssued, p); code != c.want {
 					b.Fatal(code)
 				}
 			}

@@ -212,6 +212,29 @@ func TestAKnownKeyVouchesForNothing(t *testing.T) {
 	}
 }
 
+// A key that is known is neither read nor remembered again, and one that takes
+// too much room is not remembered at all.
+func TestAProofOfAKnownKeyAllocatesLittle(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	ed := material().ed
+	allocations := func(size int) float64 {
+		x := request(maker{alg: "EdDSA", private: ed, header: members{"jwk": jwkWith(ed.Public(), "more", strings.Repeat("x", size))}}.make(t))
+		cnf, p := bound(ed), presented()
+		p.Look = true
+		return testing.AllocsPerRun(10, func() {
+			if code, reason := cnf.Check(x, binding.AsIssued, p); code != fault.None {
+				t.Fatal(code, reason)
+			}
+		})
+	}
+	known, fits, tooLong := allocations(1), allocations(900), allocations(1100)
+	if known > 12 || fits > known || tooLong <= fits {
+		t.Errorf("%v allocations, %v of a long key, %v of one that is too long", known, fits, tooLong)
+	}
+}
+
 // Whatever the holder of the key signs: what is accepted says, read by another
 // reader, that it is for this request and of now.
 func FuzzSignedProofs(f *testing.F) {
