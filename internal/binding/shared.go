@@ -115,11 +115,9 @@ func (n *Nonces) share(ctx context.Context, s keys.Storage, now time.Time) error
 }
 
 func seal(ctx context.Context, data *keys.DataKeys, r ring, now time.Time) ([]byte, error) {
-	plain, err := json.Marshal(r)
-	if err != nil {
-		return nil, err
-	}
+	plain, _ := json.Marshal(r) // which cannot fail
 	f := sharedFile{At: now.Unix()}
+	var err error
 	if f.Sealed, err = data.Seal(ctx, f.binding(), plain); err != nil {
 		return nil, err
 	}

@@ -3,8 +3,10 @@ package binding_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -36,7 +38,19 @@ type fleet struct {
 // failing is a storage that can be down.
 type failing struct {
 	keystest.Memory
-	down atomic.Bool
+	down     atomic.Bool
+	readonly atomic.Bool
+	lost     atomic.Int64 // races with somebody else
+}
+
+func (f *failing) Swap(ctx context.Context, name string, old, next []byte) error {
+	switch {
+	case f.readonly.Load():
+		return fmt.Errorf("%w: it is full", keys.ErrUnavailable)
+	case f.lost.Add(-1) >= 0:
+		return fs.ErrExist
+	}
+	return f.Memory.Swap(ctx, name, old, next)
 }
 
 func (f *failing) Load(ctx context.Context, name string) ([]byte, error) {
@@ -322,4 +336,90 @@ func TestWhatWasAlteredInStorageIsNotUsed(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestWhatIsTooLongIsNotRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		one, stop := f.gateway()
+		synctest.Wait()
+		stop()
+		stored, _ := f.storage.Load(t.Context(), "dpop-nonces")
+		if err := f.storage.Swap(t.Context(), "dpop-nonces", stored, append(bytes.Repeat([]byte(" "), 4096), stored...)); err != nil {
+			t.Fatal(err)
+		}
+		two, _ := f.gateway()
+		synctest.Wait()
+		if ok, _ := takes(t, two, offered(t, one)); ok {
+			t.Error("it was read")
+		}
+	})
+}
+
+// What somebody with our data keys has sealed, and is nothing of ours.
+func TestKeysThatAreNoneAreNotUsed(t *testing.T) {
+	t.Parallel()
+	key := `{"key":"` + base64.StdEncoding.EncodeToString(make([]byte, 32)) + `","from":1}`
+	for name, c := range map[string]struct {
+		content string
+		used    bool
+	}{
+		"one key":     {"[" + key + "]", true},
+		"two keys":    {"[" + key + "," + key + "]", true},
+		"three keys":  {"[" + key + "," + key + "," + key + "]", false},
+		"no key":      {"[]", false},
+		"no list":     {"{}", false},
+		"null":        {"null", false},
+		"a short key": {`[` + key + `,{"key":"AAAA","from":1}]`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet(t)
+				content := strings.ReplaceAll(c.content, `"from":1`, fmt.Sprintf(`"from":%d`, time.Now().Unix()))
+				sealed, err := f.data.Seal(t.Context(), keys.Binding{Purpose: "dpop-nonces", Record: fmt.Sprint(time.Now().Unix())}, []byte(content))
+				if err != nil {
+					t.Fatal(err)
+				}
+				file, _ := json.Marshal(map[string]any{"at": time.Now().Unix(), "sealed": sealed})
+				if err := f.storage.Swap(t.Context(), "dpop-nonces", nil, file); err != nil {
+					t.Fatal(err)
+				}
+				one, _ := f.gateway()
+				two, _ := f.gateway()
+				synctest.Wait()
+				if ok, _ := takes(t, two, offered(t, one)); ok != c.used || (f.log.Len() == 0) != c.used {
+					t.Errorf("used: %t; %s", ok, f.log)
+				}
+			})
+		})
+	}
+}
+
+func TestAStorageThatCannotBeWrittenIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		f.storage.readonly.Store(true)
+		one, _ := f.gateway()
+		two, _ := f.gateway()
+		time.Sleep(time.Minute)
+		if ok, _ := takes(t, two, offered(t, one)); ok || f.log.Len() > 0 {
+			t.Errorf("shared over nothing: %t; %s", ok, f.log)
+		}
+		f.storage.lost.Store(100) // to others, again and again
+		f.storage.readonly.Store(false)
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		if !strings.Contains(f.log.String(), "others keep changing them") {
+			t.Errorf("%s", f.log)
+		}
+		f.storage.lost.Store(1)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if ok, _ := takes(t, two, offered(t, one)); !ok {
+			t.Error("nonces are not shared when it can be written")
+		}
+	})
 }
