@@ -33,6 +33,7 @@ type fleet struct {
 	storage *failing
 	data    *keys.DataKeys
 	log     *bytes.Buffer
+	logger  *slog.Logger
 }
 
 // failing is a storage that can be down.
@@ -61,7 +62,9 @@ func (f *failing) Load(ctx context.Context, name string) ([]byte, error) {
 }
 
 func newFleet(t *testing.T) *fleet {
-	return &fleet{t: t, storage: &failing{}, data: dataKeys(t), log: &bytes.Buffer{}}
+	f := &fleet{t: t, storage: &failing{}, data: dataKeys(t), log: &bytes.Buffer{}}
+	f.logger = slog.New(slog.NewTextHandler(f.log, nil))
+	return f
 }
 
 func dataKeys(t *testing.T) *keys.DataKeys {
@@ -89,7 +92,7 @@ func (f *fleet) run(n *binding.Nonces) (stop func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		n.Run(ctx, f.storage, slog.New(slog.NewTextHandler(f.log, nil)))
+		n.Run(ctx, f.storage, f.logger)
 	}()
 	f.t.Cleanup(cancel)
 	return func() { cancel(); <-ended }
