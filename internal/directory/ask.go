@@ -34,8 +34,10 @@ const (
 	following = 8 * time.Second
 )
 
-// asker keeps account of what is asked. The zero value is ready.
+// asker keeps account of what is asked. The zero value waits for no answer.
 type asker struct {
+	within time.Duration // askWithin; set before use
+
 	mu      sync.Mutex
 	flights map[[8]byte]*flight
 	left    float64   // of askRate
@@ -70,7 +72,7 @@ func (m *Memory) ask(id [8]byte, now time.Time) fault.Code {
 	case begins:
 		go m.fly(s, id, f)
 	}
-	t := time.NewTimer(askWithin)
+	t := time.NewTimer(m.asks.within)
 	defer t.Stop()
 	select {
 	case <-f.done:
@@ -127,7 +129,7 @@ func (a *asker) end(id [8]byte, f *flight, code fault.Code, now time.Time) {
 }
 
 func (m *Memory) fly(s *store.Store, id [8]byte, f *flight) {
-	ctx, cancel := context.WithTimeout(context.Background(), askWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), m.asks.within)
 	defer cancel()
 	code := fault.None
 	switch err := m.fetch(ctx, s, id); {

@@ -54,11 +54,17 @@ func (b *safeBuffer) String() string {
 	return b.b.String()
 }
 
-// newGateway makes an instance with these consumers in its configuration.
+// generous is how long tests wait for what comes at once: a busy machine makes
+// them slow and never red.
+const generous = time.Minute
+
+// newGateway makes an instance with these consumers in its configuration. The
+// store may take its time to answer.
 func newGateway(t testing.TB, consumers ...directory.Consumer) *gateway {
 	t.Helper()
 	g := &gateway{log: &safeBuffer{}}
 	g.memory = directory.NewMemory(slog.New(slog.NewTextHandler(g.log, nil)), time.Now)
+	g.memory.AskWithin(generous)
 	var err error
 	if g.Directory, err = directory.Over(g.memory, 10*time.Minute, consumers); err != nil {
 		t.Fatal(err)
@@ -83,7 +89,7 @@ func (g *gateway) code(r exchange.KeyRef) fault.Code {
 func (g *gateway) becomes(t testing.TB, r exchange.KeyRef, want fault.Code) {
 	t.Helper()
 	var got fault.Code
-	for over := time.Now().Add(10 * time.Second); time.Now().Before(over); time.Sleep(5 * time.Millisecond) {
+	for over := time.Now().Add(generous); time.Now().Before(over); time.Sleep(5 * time.Millisecond) {
 		if got = g.code(r); got == want {
 			return
 		}
@@ -266,6 +272,23 @@ func TestAMissingKeyIsAskedOfTheStoreOnce(t *testing.T) {
 	all.Wait()
 	if code := g.code(ref(2)); code != fault.None {
 		t.Errorf("it was not taken into memory: %v", code)
+	}
+}
+
+// Nobody is kept waiting by a store that is slow: who shows the key then hears
+// that it is our outage, not that there is no such key.
+func TestAStoreThatIsSlowMakesMissingKeysOurOutage(t *testing.T) {
+	t.Parallel()
+	s := storetest.SQLite(t)
+	addConsumer(t, s, "acme")
+	g := newGateway(t)
+	if err := g.memory.Load(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	addKey(t, s, "acme", ref(1), time.Time{})
+	g.memory.AskWithin(0)
+	if _, code := g.Key(ref(1), time.Now(), true); code != fault.IdentityUnavailable {
+		t.Errorf("a key that the store was not done looking for: %v", code)
 	}
 }
 

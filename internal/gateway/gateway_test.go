@@ -96,7 +96,7 @@ func TestConnectionsBeyondTheLimitWait(t *testing.T) {
 	if _, err := three.r.Peek(1); err == nil {
 		t.Error("a third connection was served")
 	}
-	three.SetReadDeadline(time.Now().Add(10 * time.Second))
+	three.SetReadDeadline(time.Now().Add(generous))
 	one.Close()
 	if status, _, _ := three.receive("GET"); status != 200 {
 		t.Errorf("the third, when there was room: %d", status)
@@ -526,7 +526,7 @@ func TestDrainWaitsForListenersThatAreGone(t *testing.T) {
 	}
 	drained := make(chan error)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), generous)
 		defer cancel()
 		drained <- h.Drain(ctx)
 	}()

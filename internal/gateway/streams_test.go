@@ -585,12 +585,12 @@ func TestAThousandReloadsBesideFiftyStreams(t *testing.T) {
 	}
 	var streams []*river
 	secure := []kind{kinds[1], kinds[3], kinds[4]}
-	client.Timeout = time.Minute
+	client.Timeout = generous
 	for i := range 50 { // each begins on a snapshot of its own
 		load(i)
 		streams = append(streams, f.opens(h, secure[i%len(secure)], client, fmt.Sprint(i), key))
 		if c := streams[i].conn; c != nil {
-			c.SetDeadline(time.Now().Add(time.Minute))
+			c.SetDeadline(time.Now().Add(generous))
 		}
 	}
 	for i := range reloads {
