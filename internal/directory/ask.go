@@ -36,7 +36,7 @@ const (
 
 // asker keeps account of what is asked. The zero value waits for no answer.
 type asker struct {
-	within time.Duration // askWithin; set before use
+	within time.Duration // askWithin, or what AskWithin was told
 
 	mu      sync.Mutex
 	flights map[[8]byte]*flight
@@ -53,6 +53,10 @@ type flight struct {
 	done chan struct{}
 	code fault.Code // read after done
 }
+
+// AskWithin gives the store another time to answer when it is asked for a key
+// that memory lacks. To be called before the memory is used.
+func (m *Memory) AskWithin(d time.Duration) { m.asks.within = d }
 
 // ask asks the store for a key that memory lacks. The code is None if it is in
 // memory now.
