@@ -146,7 +146,7 @@ func TestASessionIsRefreshedOnce(t *testing.T) {
 	}
 	before := 0
 	p.set(func() { p.expires, before = 600, p.refreshes }) // on a slow machine it was due already
-	time.Sleep(1100 * time.Millisecond) // what is waited for is the clock itself
+	time.Sleep(1100 * time.Millisecond)                    // what is waited for is the clock itself
 	var all sync.WaitGroup
 	for i := range 40 {
 		all.Go(func() {

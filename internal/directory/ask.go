@@ -157,7 +157,8 @@ func (m *Memory) fetch(ctx context.Context, s *store.Store, id [8]byte) error {
 		if err != nil {
 			return err
 		}
-		records = append(records, c)
+		// The consumer first: who finds a key of nobody takes it for unknown.
+		records = []store.Record{c, r}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -275,6 +275,53 @@ func TestAMissingKeyIsAskedOfTheStoreOnce(t *testing.T) {
 	}
 }
 
+// watcher is a log that looks at something before every line.
+type watcher struct {
+	slog.Handler
+	look func()
+}
+
+func (watcher) Enabled(context.Context, slog.Level) bool { return true }
+
+func (w watcher) Handle(ctx context.Context, r slog.Record) error {
+	w.look()
+	return w.Handler.Handle(ctx, r)
+}
+
+// A key that is asked of the store comes into memory after its consumer: who
+// shows it at that moment would be told that it is unknown.
+func TestAKeyIsNeverInMemoryBeforeItsConsumer(t *testing.T) {
+	t.Parallel()
+	s := storetest.SQLite(t)
+	var memory *directory.Memory
+	looks := 0
+	// That the configuration has the name, too, is said while the consumer is
+	// put into memory.
+	memory = directory.NewMemory(slog.New(watcher{slog.DiscardHandler, func() {
+		looks++
+		if directory.Holds(memory, ref(1)) {
+			t.Error("the key is there and its consumer is not")
+		}
+	}}), time.Now)
+	memory.AskWithin(generous)
+	memory.Reserve(map[string]bool{"acme": true})
+	g, err := directory.Over(memory, 10*time.Minute, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := memory.Load(t.Context(), s); err != nil { // and nobody follows
+		t.Fatal(err)
+	}
+	addConsumer(t, s, "acme")
+	addKey(t, s, "acme", ref(1), time.Time{})
+	if _, code := g.Key(ref(1), time.Now(), true); code != fault.None {
+		t.Errorf("a key made elsewhere just now: %v", code)
+	}
+	if looks != 1 {
+		t.Errorf("looked %d times", looks)
+	}
+}
+
 // Nobody is kept waiting by a store that is slow: who shows the key then hears
 // that it is our outage, not that there is no such key.
 func TestAStoreThatIsSlowMakesMissingKeysOurOutage(t *testing.T) {
