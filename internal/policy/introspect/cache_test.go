@@ -250,7 +250,11 @@ func TestFailClosed(t *testing.T) {
 			t.Parallel()
 			i := newIssuer(t, false)
 			i.does(serve)
-			a := build(t, nil, corp(asker(t, i)))
+			a := build(t, nil, corp(asker(t, i, func(c *keys.IntrospectorConfig) {
+				if strings.Contains(what, "slow") {
+					c.Within = 2 * time.Second
+				}
+			})))
 			w := world()
 			x := request("Bearer opaque")
 			if _, code := judge(t, a, w, x); code != fault.IdentityUnavailable || x.RetryAfter <= 0 {
