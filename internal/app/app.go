@@ -47,6 +47,10 @@ type Options struct {
 	Level   slog.Level // of the application log; the zero Level is info
 	Version string
 
+	// AskWithin is how long a request waits for the store, asked for what
+	// memory lacks; zero: a tenth of a second.
+	AskWithin time.Duration
+
 	// Started is called once the gateway serves. It may be nil.
 	Started func(Running)
 }
@@ -124,6 +128,9 @@ func start(o Options) (_ *app, err error) {
 	a.records.Redirect(a.outputs)
 	a.counters = counters.NewMemory(counters.DefaultBuckets)
 	a.memory = directory.NewMemory(a.log, time.Now)
+	if o.AskWithin > 0 {
+		a.memory.AskWithin(o.AskWithin)
+	}
 	defer func() {
 		if err != nil {
 			a.closeAll()
@@ -144,6 +151,9 @@ func start(o Options) (_ *app, err error) {
 	compiler.Memory = a.memory
 	compiler.Guard = a.guard
 	a.sessions, a.nonces = compiler.Sessions, compiler.Nonces
+	if o.AskWithin > 0 {
+		a.sessions.AskWithin(o.AskWithin)
+	}
 	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareKeyFiles, a.prepareStore, a.prepareAdmin, a.prepareLog, a.prepareGateway)
 	a.observe()
 	if err = a.control.Load(); err != nil {

@@ -144,8 +144,9 @@ func TestASessionIsRefreshedOnce(t *testing.T) {
 	if got := ask(two); got != 200 {
 		t.Fatalf("the other instance says %d\n%s", got, two.errors)
 	}
-	p.set(func() { p.expires = 600 })
-	time.Sleep(1100 * time.Millisecond) // what is waited for is the clock itself
+	before := 0
+	p.set(func() { p.expires, before = 600, p.refreshes }) // on a slow machine it was due already
+	time.Sleep(1100 * time.Millisecond)                    // what is waited for is the clock itself
 	var all sync.WaitGroup
 	for i := range 40 {
 		all.Go(func() {
@@ -155,8 +156,8 @@ func TestASessionIsRefreshedOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if p.refreshes != 1 {
-		t.Errorf("%d refreshes\n%s\n%s", p.refreshes, one.errors, two.errors)
+	if n := p.refreshes - before; n != 1 {
+		t.Errorf("%d refreshes\n%s\n%s", n, one.errors, two.errors)
 	}
 }
 
@@ -165,9 +166,12 @@ func TestTheIssuerEndsASessionByItsRefresh(t *testing.T) {
 	p := newProvider(t)
 	p.expires = 3
 	b := loggingIn(t, p, "").browser(t)
+	began := time.Now()
 	b.login(p, "/app/")
 	p.set(func() { p.status = 503 })
-	b.wants(200, "", "GET", "/app/") // until it is due, an outage ends nothing
+	if resp, body := b.ask("GET", "/app/"); resp.StatusCode != 200 && time.Since(began) < 3*time.Second {
+		t.Errorf("an outage ends a session that is not due: %d %s", resp.StatusCode, body)
+	}
 	b.comesTo(503, "identity_unavailable", "GET", "/app/")
 	resp, _ := b.ask("GET", "/.warder/login/corp/start")
 	b.wants(503, "identity_unavailable", "GET", p.approve(resp.Header.Get("Location")))
@@ -204,7 +208,7 @@ func TestALogoutReachesEveryInstanceAndStream(t *testing.T) {
 		if resp.StatusCode == 401 {
 			break
 		}
-		if time.Since(began) > 10*time.Second {
+		if time.Since(began) > generous {
 			t.Fatal("the session lives on at the other instance")
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -226,7 +230,7 @@ func (r *running) chat(t *testing.T, fields string) <-chan error {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(generous))
 	fmt.Fprintf(c, "GET /chat HTTP/1.1\r\nHost: %s\r\n%s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
 		strings.TrimPrefix(r.url, "http://"), fields)
 	in := bufio.NewReader(c)

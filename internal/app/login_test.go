@@ -246,7 +246,7 @@ func (b *browser) wants(status int, code, method, at string, fields ...string) {
 // judges that answer as wants does.
 func (b *browser) comesTo(status int, code, method, at string, fields ...string) {
 	b.t.Helper()
-	for over := time.Now().Add(10 * time.Second); time.Now().Before(over); time.Sleep(20 * time.Millisecond) {
+	for over := time.Now().Add(generous); time.Now().Before(over); time.Sleep(20 * time.Millisecond) {
 		if resp, body := b.ask(method, at, fields...); resp.StatusCode == status {
 			if !strings.Contains(body, code) {
 				b.t.Errorf("%s %s: %s, want %s", method, at, body, code)
@@ -341,7 +341,7 @@ func TestLoginInABrowser(t *testing.T) {
 		}
 	}
 	b.wants(403, "scope_missing", "GET", "/admin")
-	for over := time.Now().Add(10 * time.Second); !strings.Contains(r.log.String(), "alice"); time.Sleep(10 * time.Millisecond) {
+	for over := time.Now().Add(generous); !strings.Contains(r.log.String(), "alice"); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(over) {
 			t.Fatalf("the record does not name who asked:\n%s", r.log)
 		}

@@ -48,7 +48,7 @@ var kinds = []store.Kind{kindConsumer, kindKey, kindRevocation}
 
 // NewMemory returns a Memory that knows nothing yet.
 func NewMemory(log *slog.Logger, now func() time.Time) *Memory {
-	return &Memory{log: log, now: now}
+	return &Memory{log: log, now: now, asks: asker{within: askWithin}}
 }
 
 // Load reads all that the store has. What was held before stays in use until

@@ -21,7 +21,7 @@ import (
 
 // Bounds of introspection.
 const (
-	introspectTimeout = 2 * time.Second // of one call, discovery included
+	introspectTimeout = 2 * time.Second // of one call, discovery included, unless configured
 	maxFlights        = 64              // calls at once
 	maxAnswerBytes    = 64 << 10
 	maxEndpoint       = 2 << 10          // bytes of a URL that was discovered
@@ -37,12 +37,13 @@ type IntrospectorConfig struct {
 	Own      []uint16       // loopback ports of our own surfaces: never dialled
 	Auth     *ClientAuth
 	Cache    time.Duration // how long an answer is believed; 0: it is not remembered
+	Within   time.Duration // how long one call may take; 0: two seconds
 	Log      *slog.Logger  // nil: silent
 }
 
 // Introspector asks an issuer about tokens (RFC 7662), and remembers for a
 // short time what it said. At most one call is on its way for each token, at
-// most 64 in all, none longer than two seconds. Whatever is no good answer is
+// most 64 in all, none longer than Within. Whatever is no good answer is
 // an outage: it says nothing about a token and is not remembered. Safe for
 // concurrent use.
 type Introspector struct {
@@ -97,9 +98,12 @@ func NewIntrospector(cfg IntrospectorConfig) *Introspector {
 	if i.cfg.Log == nil {
 		i.cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if i.cfg.Within == 0 {
+		i.cfg.Within = introspectTimeout
+	}
 	i.vouches.alive.Store(true)
-	i.secure = newTransport(cfg.CAPool, dial.Rules{Own: cfg.Own, Timeout: introspectTimeout})
-	i.plain = newTransport(cfg.CAPool, dial.Rules{Own: cfg.Own, Timeout: introspectTimeout, LoopbackOnly: true})
+	i.secure = newTransport(cfg.CAPool, dial.Rules{Own: cfg.Own, Timeout: i.cfg.Within})
+	i.plain = newTransport(cfg.CAPool, dial.Rules{Own: cfg.Own, Timeout: i.cfg.Within, LoopbackOnly: true})
 	for _, t := range []*http.Transport{i.secure, i.plain} {
 		t.TLSClientConfig.Certificates = cfg.Auth.certificates()
 		t.DisableKeepAlives = false
@@ -233,7 +237,7 @@ func (i *Introspector) fly(f *flight, id *VerdictID, token string, now time.Time
 			i.end(f, id, nil, fault.New(fault.IdentityUnavailable, "a bug in the gateway; the application log has its stack"))
 		}
 	}()
-	ctx, cancel := context.WithTimeout(i.ctx, introspectTimeout)
+	ctx, cancel := context.WithTimeout(i.ctx, i.cfg.Within)
 	defer cancel()
 	active, answer, err := i.call(ctx, token)
 	i.report(err)

@@ -36,6 +36,8 @@ const (
 type Sessions struct {
 	log *slog.Logger
 
+	loading, writing time.Duration // loadWithin and writeWithin, or what AskWithin was told
+
 	keys  atomic.Pointer[keys.DataKeys] // nil: nothing can be sealed yet
 	store atomic.Pointer[store.Store]   // nil: there is none yet
 	heard atomic.Int64                  // when the store was last heard of, in ms
@@ -106,12 +108,16 @@ type touch struct {
 // NewSessions returns Sessions that refuse everything until they have keys and
 // a store.
 func NewSessions(log *slog.Logger) *Sessions {
-	s := &Sessions{log: log, loads: make(chan struct{}, mostLoads), touches: make(chan touch, touchRoom), flights: map[[32]byte]*flight{}}
+	s := &Sessions{log: log, loading: loadWithin, writing: writeWithin, loads: make(chan struct{}, mostLoads), touches: make(chan touch, touchRoom), flights: map[[32]byte]*flight{}}
 	for i := range s.held {
 		s.held[i].m = map[[32]byte]*session{}
 	}
 	return s
 }
+
+// AskWithin gives the store another time to answer a request that waits for
+// it, and no less than before to write. To be called before Run.
+func (s *Sessions) AskWithin(d time.Duration) { s.loading, s.writing = d, max(d, writeWithin) }
 
 // Unlock gives the keys that sessions are sealed with.
 func (s *Sessions) Unlock(k *keys.DataKeys) { s.keys.Store(k) }
