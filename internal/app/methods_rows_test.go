@@ -73,7 +73,7 @@ var apiKeys = method{
 		{when: "an unknown key while the store has never answered", code: fault.IdentityUnavailable, ask: func(s *stage) *reply {
 			return s.ask(s.ill, "/key", "X-Api-Key", s.keys["unknown"])
 		}},
-		{when: "a key of the store, of which nothing was heard for longer than freshness.revocations", code: fault.KeysStale, by: "STALEKEY"},
+		{when: "a key of the store, of which nothing was heard for longer than freshness.revocations", code: fault.KeysStale, by: "TestNeverLoadedAndTooOldAreOurOutage"},
 	},
 }
 
@@ -87,7 +87,7 @@ var basic = method{
 	name: "Basic", config: "auth: { basic: true }",
 	proves: "The name of a consumer and its password, of which the configuration holds an Argon2id hash.",
 	send:   "curl -u ops-tool",
-	real:   []proved{{"curl", "BASICCURL"}},
+	real:   []proved{{"curl", "TestClientCertificatesOfARealCA"}},
 	tries: []try{
 		{when: "name and password", code: fault.None, ask: userPassword("acme", rightPassword)},
 		{when: "nothing", code: fault.CredentialMissing, challenge: basicChallenge, ask: func(s *stage) *reply { return s.get("/basic") }},
@@ -202,7 +202,7 @@ var introspection = method{
 				}
 			}
 		}},
-		{when: "a token while the store's revocations are older than freshness.revocations", code: fault.KeysStale, by: "STALEREV"},
+		{when: "a token while the store's revocations are older than freshness.revocations", code: fault.KeysStale, by: "TestRevocationsNeverLoadedOrTooOldAreOurOutage"},
 	},
 }
 
@@ -273,7 +273,7 @@ var certTokens = method{
 	name: "Certificate-bound token", config: "auth: { jwt: corp }, and at the issuer tokenBinding: asIssued or mtls",
 	proves: "A token that is bound to a certificate (RFC 8705), over a connection that shows it. The same for opaque tokens.",
 	send:   "curl --cert client.crt --key client.key -H 'Authorization: Bearer eyJ…'",
-	real:   []proved{{"CERTBOUND", "CERTBOUND"}},
+	real:   []proved{{"tokens of oidc-provider, certificates of openssl, curl", "TestClientCertificatesOfARealCA"}},
 	tries: []try{
 		{when: "a token over a connection that shows its certificate", code: fault.None, ask: shown("partners", "good", "good")},
 		{when: "a token over a connection that shows none", code: fault.TokenBindingFailed, challenge: bearerError("cert", "invalid_token"), ask: shown("partners", "", "good")},
@@ -294,7 +294,7 @@ var mutualTLS = method{
 	name: "Client certificate (mTLS)", config: "auth: { mtls: true }, and at the listener clientAuth: { caFile: …, mode: optional or required }",
 	proves: "A certificate of a CA of the listener, that a consumer lists. It is judged again for every request, with its lists and responders. With `mode: required` a connection with a bad one is closed in its handshake.",
 	send:   "curl --cert client.crt --key client.key",
-	real:   []proved{{"CERTS", "CERTS"}, {"the certificates of NIST's PKITS", "PKITS"}},
+	real:   []proved{{"certificates, lists and OCSP answers of openssl, curl", "TestClientCertificatesOfARealCA"}, {"the certificates of NIST's PKITS", "TestPKITS"}},
 	tries: []try{
 		{when: "a certificate of a consumer", code: fault.None, ask: certificateOf("partners", "good")},
 		{when: "nothing", code: fault.CertificateMissing, ask: certificateOf("partners", "")},
@@ -315,7 +315,7 @@ var forwardedCerts = method{
 	name: "Forwarded certificate", config: "auth: { mtls: true }, and at the listener clientCertHeader: { form: client-cert or xfcc, from: … }",
 	proves: "A certificate that a proxy of yours has taken from its client and forwards (RFC 9440, or Envoy's field). It is verified here as if it had been shown here; the proxy's own certificate speaks for nobody.",
 	send:   "curl --cert client.crt --key client.key, to the proxy",
-	real:   []proved{{"FORWARDED", "FORWARDED"}},
+	real:   []proved{{"nginx, that forwards the certificates of curl", "TestClientCertificatesOfARealCA"}},
 	tries: []try{
 		{when: "a certificate of a consumer", code: fault.None, ask: forwarded("good")},
 		{when: "nothing but the proxy's own certificate", code: fault.CertificateMissing, ask: certificateOf("front", "good")},
@@ -415,7 +415,7 @@ var anyOf = method{
 	name: "anyOf", config: "auth: { anyOf: [{ jwt: corp, scopes: [write], roles: [buyer] }, { apiKey: true }, { mtls: true }] }",
 	proves: "One of several proofs, with what is asked beside it. Every credential that comes is verified first, and a bad one refuses, also beside a good one.",
 	send:   "curl -H 'X-Api-Key: wk_…'",
-	real:   []proved{{"ANY", "ANY"}},
+	real:   []proved{{"curl, with certificates of openssl", "TestClientCertificatesOfARealCA"}},
 	tries: []try{
 		{when: "a key", code: fault.None, ask: key("/any", "good")},
 		{when: "a token with scope and role", code: fault.None, ask: tokenWith("/any", "groups", []string{"buyer"})},
@@ -455,7 +455,7 @@ var allOf = method{
 	name: "allOf", config: "auth: { allOf: [{ apiKey: true }, { jwt: corp, scopes: [write] }, { mtls: true }] }",
 	proves: "All of several proofs, each with what is asked beside it. Those that name a consumer must name the same one.",
 	send:   "curl --cert client.crt --key client.key -H 'X-Api-Key: wk_…' -H 'Authorization: Bearer eyJ…'",
-	real:   []proved{{"ALL", "ALL"}},
+	real:   []proved{{"curl, with certificates of openssl", "TestClientCertificatesOfARealCA"}},
 	tries: []try{
 		{when: "key, token and certificate of one consumer, over HTTP/2", code: fault.None, ask: all("good", "acme-app", "good")},
 		{when: "nothing", code: fault.CredentialMissing, challenge: keyChallenge + ", " + bearerBare("corp"), ask: func(s *stage) *reply { return s.get("/all") }},
