@@ -1,6 +1,8 @@
 package app_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -53,6 +55,8 @@ type stage struct {
 	opaque  sync.Map // opaque token -> what the issuer says of it
 	idp     *provider
 	browser *browser
+	session string // the name of the cookie
+	raw     bool   // answers are kept as bytes of HTTP/1.1, head and body
 }
 
 // counting is a backend that counts by the parameter row.
@@ -170,6 +174,8 @@ func newStage(t *testing.T) *stage {
 	}
 	s.ill = s.serve(elsewhere, configured("postgres://warder@127.0.0.1:1/warder", "counters: redis://127.0.0.1:1"), listeners["partners"])
 	s.browser = s.well.browser(t)
+	s.logIn(same)
+	s.session, _ = s.browser.session()
 
 	office := storetest.Open(t, store.Config{Address: secret.New([]byte(store.DefaultAddress)), Folder: state})
 	if err := directory.AddConsumer(t.Context(), office, "stored", time.Now()); err != nil {
@@ -355,13 +361,57 @@ func (s *stage) get(path string, fields ...string) *reply { return s.ask(s.well,
 
 func (s *stage) ask(at *running, path string, fields ...string) *reply {
 	s.t.Helper()
-	return s.send(at, request(s.t, "GET", fmt.Sprint(at.url, path, "?row=", s.row), fields...))
+	return s.send(at, nil, request(s.t, "GET", fmt.Sprint(at.url, path, "?row=", s.row), fields...))
 }
 
-func (s *stage) send(at *running, req *http.Request) *reply {
+// send asks a gateway, over a connection that shows a certificate, if any.
+func (s *stage) send(at *running, cert *tls.Certificate, req *http.Request) *reply {
 	s.t.Helper()
-	resp, body := at.do(s.t, req)
-	return &reply{at: at, status: resp.StatusCode, header: resp.Header, body: body}
+	if s.raw {
+		return s.sendRaw(at, cert, req)
+	}
+	client := at.client
+	if cert != nil {
+		transport := towards(at.address, cert)
+		defer transport.CloseIdleConnections()
+		client = &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return &reply{at: at, proto: resp.Proto, status: resp.StatusCode, header: resp.Header, body: string(body)}
+}
+
+// sendRaw asks by HTTP/1.1 and keeps every byte of the answer.
+func (s *stage) sendRaw(at *running, cert *tls.Certificate, req *http.Request) *reply {
+	s.t.Helper()
+	cfg := towards(at.address, cert).TLSClientConfig
+	cfg.ServerName = "a.example"
+	c, err := tls.Dial("tcp", at.address, cfg)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	req.Close = true
+	if err := req.Write(c); err != nil {
+		s.t.Fatal(err)
+	}
+	all, err := io.ReadAll(c)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(all)), req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return &reply{at: at, proto: resp.Proto, status: resp.StatusCode, header: resp.Header, body: string(all)}
 }
 
 func (s *stage) bearer(path, token string) *reply {
@@ -372,20 +422,17 @@ func (s *stage) bearer(path, token string) *reply {
 // over asks over a connection that shows a certificate, by name; "": none.
 func (s *stage) over(listener, cert, path string, fields ...string) *reply {
 	s.t.Helper()
-	at := *s.secure[listener]
-	transport := towards(strings.TrimPrefix(at.address, "https://"), s.certs[cert])
-	defer transport.CloseIdleConnections()
-	at.client = &http.Client{Transport: transport, Timeout: 10 * time.Second}
-	return s.ask(&at, path, fields...)
+	return s.send(s.secure[listener], s.certs[cert], request(s.t, "GET", fmt.Sprint("https://a.example", path, "?row=", s.row), fields...))
 }
 
 // serve starts a gateway that is called by the name a.example.
 func (s *stage) serve(state, config, words string) *running {
 	s.t.Helper()
 	r := serveFrom(s.t, state, "127.0.0.1:0", config, words)
-	transport := towards(strings.TrimPrefix(r.url, "https://"), nil)
+	r.address = strings.TrimPrefix(r.url, "https://")
+	transport := towards(r.address, nil)
 	s.t.Cleanup(transport.CloseIdleConnections)
-	r.address, r.url, r.client = r.url, "https://a.example", &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	r.url, r.client = "https://a.example", &http.Client{Transport: transport, Timeout: 10 * time.Second}
 	return r
 }
 

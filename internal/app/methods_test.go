@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -117,6 +116,7 @@ func (s *stage) judge(c try, r *reply) {
 // reply is an answer, with the gateway that gave it.
 type reply struct {
 	at     *running
+	proto  string
 	status int
 	header http.Header
 	body   string
@@ -249,7 +249,7 @@ func tests(t *testing.T) map[string]bool {
 
 func reference() []byte {
 	var b bytes.Buffer
-	fmt.Fprintln(&b, "# Who is calling\n\n<!-- Made by make gen; do not edit. -->\n\nEvery way to say who is calling, and everything that can be said back. Each line is tried by a test: that the backend is not reached, the answer, the challenge, and the inner code in the access log. What the caller sees is the public code; the inner one stands in the log and in `warder explain`. All codes: [refusals](refusals.md).")
+	fmt.Fprintln(&b, "# Who is calling\n\n<!-- Made by make gen; do not edit. -->\n\nEvery way to say who is calling, and everything that can be said back. Each line is tried by a test: that the backend is not reached, the answer, the challenge, and the inner code in the access log. What the caller sees is the public code; the inner one stands in the log and in `warder explain`. In the last column a word in braces stands for what the check saw. All codes: [refusals](refusals.md).")
 	for _, m := range methods() {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n", m.name, m.proves)
 		fmt.Fprintf(&b, "- A route asks for it: `%s`\n- A caller who is let in: `%s`\n- Tried by:", m.config, m.send)
@@ -262,11 +262,8 @@ func reference() []byte {
 				fmt.Fprintf(&b, "| %s | let in | | |\n", c.when)
 				continue
 			}
-			fmt.Fprintf(&b, "| %s | %d `%s` | `%s` | %s |\n", c.when, c.code.Status(), c.code.Public(), c.code, operands.ReplaceAllStringFunc(c.code.Mend(), strings.ToUpper))
+			fmt.Fprintf(&b, "| %s | %d `%s` | `%s` | %s |\n", c.when, c.code.Status(), c.code.Public(), c.code, c.code.Mend())
 		}
 	}
 	return b.Bytes()
 }
-
-// operands are what stands in braces where the request's own words would.
-var operands = regexp.MustCompile(`\{\w+\}`)
