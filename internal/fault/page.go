@@ -53,6 +53,6 @@ func (c Code) AppendPage(b []byte, id []byte, wait int64, back string) []byte {
 	if back != "" {
 		body += `<p><a class="do" href="` + back + `">Try again</a></p>`
 	}
-	body += "<dl><dt>Code</dt><dd><code>" + c.Public().String() + "</code></dd><dt>Request</dt><dd><code>" + string(id) + "</code></dd></dl><p>If you ask for help, say both.</p>"
+	body += "<dl><dt>Code</dt><dd><code>" + c.Public().String() + "</code></dd><dt>Request id</dt><dd><code>" + string(id) + "</code></dd></dl><p>If you ask for help, name the code and the request id.</p>"
 	return AppendPage(b, c.Detail(), body)
 }

@@ -23,7 +23,7 @@ func (p *Party) logout(w http.ResponseWriter, r *http.Request) {
 			p.refuse(w, fault.CSRFRefused, "neither Sec-Fetch-Site nor Origin says that a page of this site asks", "")
 			return
 		}
-		p.say(w, "Log out?", `<p>Your session here, and that at the issuer, will end.</p><form method="post"><button>Log out</button></form>`)
+		p.say(w, "Log out?", `<p>Your session here, and that at the issuer, will end. To stay logged in, leave this page.</p><form method="post"><button>Log out</button></form>`)
 		return
 	}
 	to := p.external(r, pathDone)

@@ -56,11 +56,6 @@ func TestClientCertificatesOfARealCA(t *testing.T) {
 	idp := harness.StartIdP(t, 0)
 	backend := harness.Nginx(t, "a")
 	key, hash := newKey(t)
-	said, stderr, code := harness.RunWith(t, "correct horse\n", "password", "hash")
-	phc := regexp.MustCompile(`\$argon2id\S+[^"\s]`).FindString(said)
-	if code != 0 || phc == "" {
-		t.Fatal(said, stderr)
-	}
 	config := fmt.Sprintf(`issuers: { corp: { issuer: %q, audience: orders-api } }
 consumers:
   acme:
@@ -74,7 +69,7 @@ routes:
   - { path: /password, upstream: orders, auth: { basic: true } }
   - { path: /any, upstream: orders, auth: { anyOf: [{ jwt: corp }, { basic: true }, { mtls: true }] } }
   - { path: /all, upstream: orders, auth: { allOf: [{ apiKey: true }, { mtls: true }] } }
-`, idp.Issuer, hash, phc, backend.URL)
+`, idp.Issuer, hash, passwordHash(t, "correct horse"), backend.URL)
 	listed := harness.StartWire(t, config, harness.ClientCertificates(ca, fmt.Sprintf(", crlFile: %q", ca.List()), ""))
 	asked := harness.StartWire(t, config, harness.ClientCertificates(ca, fmt.Sprintf(", ocsp: %q", ca.Responder()), ""))
 	behind := harness.StartWire(t, config, harness.ClientCertificates(ca, "", ", clientCertHeader: { form: xfcc, from: [127.0.0.1/32] }"))
@@ -134,4 +129,15 @@ routes:
 	if got := backend.Hits(t) - before; got != let {
 		t.Errorf("the backend answered %d requests, want %d", got, let)
 	}
+}
+
+// passwordHash runs warder password hash.
+func passwordHash(t *testing.T, password string) string {
+	t.Helper()
+	said, stderr, code := harness.RunWith(t, password+"\n", "password", "hash")
+	phc := regexp.MustCompile(`\$argon2id\S+[^"\s]`).FindString(said)
+	if code != 0 || phc == "" {
+		t.Fatal(said, stderr)
+	}
+	return phc
 }
