@@ -84,6 +84,9 @@ func (s *stage) judge(c try, r *reply) {
 	t := s.t
 	t.Helper()
 	hits := s.backend.hits(s.row)
+	if strings.Contains(c.when, "HTTP/2") && r.proto != "HTTP/2.0" {
+		t.Errorf("over %s", r.proto)
+	}
 	if c.code == fault.None {
 		if r.status != http.StatusOK || hits == 0 {
 			t.Errorf("%d %s; the backend was reached %d times\n%s", r.status, r.body, hits, r.at.errors)

@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -455,6 +456,30 @@ func TestWhatAResponderSaysDecides(t *testing.T) {
 	a := serveDocument(t, ca, partner(ca, fmt.Sprintf(", clientAuth: { caFile: %q, mode: required, ocsp: aia }", partners.file()), acme, ""))
 	if got := a.ask(partners.issue(nil)); got != "identity_unavailable" {
 		t.Errorf("no responder: %s", got)
+	}
+}
+
+// A hundred connections at once of one client are one question to its CA.
+func TestManyHandshakesAreOneQuestion(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"optional", "required"} {
+		ca, partners := newAuthority(t, "servers"), newRevoker(t, "partners")
+		r := newResponder(t, partners)
+		a := serveDocument(t, ca, partner(ca, fmt.Sprintf(", clientAuth: { caFile: %q, mode: %s, ocsp: %q }", partners.file(), mode, r.URL), acme, ""))
+		cert := partners.issue(nil)
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() {
+				status, err := asked(t, a.address, "a.example", &tls.Config{ServerName: "a.example", RootCAs: ca.pool(), GetClientCertificate: always([]tls.Certificate{*cert})})
+				if err != nil || status != http.StatusBadGateway { // its upstream is nobody
+					t.Errorf("%s: %d %v", mode, status, err)
+				}
+			})
+		}
+		all.Wait()
+		if n := r.asked.Load(); n != 1 {
+			t.Errorf("%s: asked %d times", mode, n)
+		}
 	}
 }
 
