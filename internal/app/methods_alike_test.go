@@ -22,12 +22,7 @@ var alike = map[string][]try{
 		{when: "wrong", code: fault.PasswordWrong, ask: userPassword("acme", "wrong")},
 		{when: "of nobody", code: fault.PasswordWrong, ask: userPassword("nobody", rightPassword)},
 		{when: "empty", code: fault.PasswordWrong, ask: userPassword("acme", "")},
-		{when: "right, while locked", code: fault.AccountLocked, ask: func(s *stage) *reply {
-			for range 8 {
-				userPassword("hasty", "wrong")(s)
-			}
-			return userPassword("hasty", rightPassword)(s)
-		}},
+		{when: "right, while locked", code: fault.AccountLocked, ask: lockedOut},
 	},
 	"signed token": {
 		{when: "wrong signature", code: fault.TokenSignatureInvalid, ask: func(s *stage) *reply { return s.bearer("/jwt", altered(s.token())) }},

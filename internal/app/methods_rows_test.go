@@ -83,6 +83,20 @@ func userPassword(user, secret string) func(*stage) *reply {
 	}
 }
 
+// lockedOut guesses until it is locked out, and then sends the right password.
+func lockedOut(s *stage) (r *reply) {
+	for over := time.Now().Add(20 * time.Second); time.Now().Before(over); {
+		if userPassword("hasty", "wrong")(s).record(s.t).Code != fault.AccountLocked.String() {
+			continue
+		}
+		if r = userPassword("hasty", rightPassword)(s); r.status != 200 {
+			return r
+		}
+		s.row++ // the time was over just then, on a slow machine
+	}
+	return r
+}
+
 var basic = method{
 	name: "Basic", config: "auth: { basic: true }",
 	proves: "The name of a consumer and its password, of which the configuration holds an Argon2id hash.",
@@ -95,12 +109,7 @@ var basic = method{
 		{when: "a wrong password", code: fault.PasswordWrong, challenge: basicChallenge, ask: userPassword("acme", "wrong")},
 		{when: "a user that there is not", code: fault.PasswordWrong, challenge: basicChallenge, ask: userPassword("nobody", rightPassword)},
 		{when: "what is not base64", code: fault.PasswordWrong, challenge: basicChallenge, ask: func(s *stage) *reply { return s.get("/basic", "Authorization", "Basic ?") }},
-		{when: "the right password after too many wrong ones", code: fault.AccountLocked, challenge: basicChallenge, ask: func(s *stage) *reply {
-			for range 8 {
-				userPassword("hasty", "wrong")(s)
-			}
-			return userPassword("hasty", rightPassword)(s)
-		}},
+		{when: "the right password after too many wrong ones", code: fault.AccountLocked, challenge: basicChallenge, ask: lockedOut},
 		{when: "two Authorization fields", code: fault.CredentialAmbiguous, challenge: basicChallenge, ask: func(s *stage) *reply {
 			return s.get("/basic", "Authorization", "Basic eDp5", "Authorization", "Basic eDp5")
 		}},

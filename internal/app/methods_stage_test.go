@@ -296,11 +296,10 @@ func writePEM(t *testing.T, dir, name, kind string, der []byte) string {
 
 // me is a client with a key of its own.
 type me struct {
-	t      *testing.T
-	key    *ecdsa.PrivateKey
-	jwk    map[string]string
-	thumb  string // of the key
-	reused string // a proof that was sent
+	t     *testing.T
+	key   *ecdsa.PrivateKey
+	jwk   map[string]string
+	thumb string // of the key
 }
 
 func newMe(t *testing.T) *me {
