@@ -43,6 +43,7 @@ const generous = time.Minute
 // running is a gateway in this process, on real sockets.
 type running struct {
 	url, admin, token string
+	address           string // where url is not
 	config            string
 	log, errors       *buffer
 	client            *http.Client
