@@ -47,6 +47,10 @@ type Options struct {
 	Level   slog.Level // of the application log; the zero Level is info
 	Version string
 
+	// AskWithin is how long a request waits for the store, asked for what
+	// memory lacks; zero: a tenth of a second.
+	AskWithin time.Duration
+
 	// Started is called once the gateway serves. It may be nil.
 	Started func(Running)
 }
@@ -85,6 +89,7 @@ type app struct {
 	address  secret.Value                // of the store
 	memory   *directory.Memory           // of the store
 	sessions *login.Sessions
+	nonces   *binding.Nonces
 
 	following     sync.WaitGroup // the store
 	stopFollowing func()         // nil: nobody does
@@ -124,6 +129,9 @@ func start(o Options) (_ *app, err error) {
 	a.counters = counters.NewMemory(counters.DefaultBuckets)
 	a.memory = directory.NewMemory(a.log, time.Now)
 	a.memory.Tell(a.records.Happened)
+	if o.AskWithin > 0 {
+		a.memory.AskWithin(o.AskWithin)
+	}
 	defer func() {
 		if err != nil {
 			a.closeAll()
@@ -144,7 +152,10 @@ func start(o Options) (_ *app, err error) {
 	compiler.Memory = a.memory
 	compiler.Guard = a.guard
 	compiler.KeysChanged = a.gateway.JudgeStreams
-	a.sessions = compiler.Sessions
+	a.sessions, a.nonces = compiler.Sessions, compiler.Nonces
+	if o.AskWithin > 0 {
+		a.sessions.AskWithin(o.AskWithin)
+	}
 	a.control = control.New(o.Config, compiler, a.live, a.metrics, a.log, time.Now, a.prepareKeyFiles, a.prepareStore, a.prepareAdmin, a.prepareLog, a.prepareGateway)
 	a.observe()
 	if err = a.control.Load(); err != nil {
@@ -175,10 +186,10 @@ func addresses(all map[string]string) string {
 // NewCompiler returns the compiler of this build. What it seals is kept in
 // state; with a nil state nothing is kept, and keys are made for the occasion.
 func NewCompiler(m *telemetry.Metrics, v *keys.Verdicts, c *counters.Memory, log *slog.Logger, state *State) *snapshot.Compiler {
-	sessions := login.NewSessions(log, time.Now)
+	sessions, nonces := login.NewSessions(log, time.Now), binding.NewNonces()
 	return &snapshot.Compiler{
-		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: m, Verdicts: v, Counters: c, Log: log, Guard: guessing.NewGuard(), Nonces: binding.NewNonces(),
-		ReadFile: secret.ReadFile, ReadLists: readLists, Local: (&locals{keyring: keyring{state: state}, log: log, guesses: guessing.NewGuesses(), sessions: sessions}).of,
+		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: m, Verdicts: v, Counters: c, Log: log, Guard: guessing.NewGuard(), Nonces: nonces,
+		ReadFile: secret.ReadFile, ReadLists: readLists, Local: (&locals{keyring: keyring{state: state}, log: log, guesses: guessing.NewGuesses(), sessions: sessions, nonces: nonces}).of,
 		Sessions: sessions,
 	}
 }

@@ -36,9 +36,14 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.Cleanup(storetest.Exit))
 }
 
+// generous is how long tests wait for what comes at once: a busy machine makes
+// them slow and never red.
+const generous = time.Minute
+
 // running is a gateway in this process, on real sockets.
 type running struct {
 	url, admin, token string
+	address           string // where url is not
 	config            string
 	log, errors       *buffer
 	client            *http.Client
@@ -89,7 +94,8 @@ func serveFrom(t *testing.T, state, address, config, extra string) *running {
 	go func() {
 		ended <- app.Run(app.Options{
 			Config: r.config, State: state, Stdout: r.log, Stderr: r.errors, Version: "test",
-			Started: func(at app.Running) { started <- at },
+			AskWithin: generous,
+			Started:   func(at app.Running) { started <- at },
 		}, signals)
 	}()
 	select {
@@ -108,7 +114,7 @@ func serveFrom(t *testing.T, state, address, config, extra string) *running {
 	}
 	r.token = strings.TrimSpace(string(token))
 	transport := &http.Transport{}
-	r.client = &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	r.client = &http.Client{Transport: transport, Timeout: generous}
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		signals <- syscall.SIGTERM
@@ -311,7 +317,7 @@ func TestHTTP2GoesTheSameWay(t *testing.T) {
 				transport.TLSClientConfig.NextProtos = []string{"http/1.1"}
 			}
 			defer transport.CloseIdleConnections()
-			r.client = &http.Client{Transport: transport, Timeout: 10 * time.Second}
+			r.client = &http.Client{Transport: transport, Timeout: generous}
 			resp, body := r.do(t, request(t, "GET", r.url+"/k/1?a=b", "X-Api-Key", key, "X-Forwarded-For", "6.6.6.6"))
 			if resp.StatusCode != 200 || (resp.ProtoMajor == 2) != h2 {
 				t.Fatalf("%s %d: %s", resp.Proto, resp.StatusCode, body)

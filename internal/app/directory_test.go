@@ -59,7 +59,7 @@ func (r *running) webSocketBy(t *testing.T, field string) <-chan int {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(generous))
 	fmt.Fprintf(c, "GET /chat HTTP/1.1\r\nHost: x\r\n%s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n\r\n",
 		field, base64.StdEncoding.EncodeToString([]byte("the sample nonce")))
 	in := bufio.NewReader(c)
@@ -96,7 +96,7 @@ func (r *running) answersBy(t *testing.T, field, value string, want int) time.Du
 		if resp.StatusCode == want {
 			return took
 		}
-		if took > 10*time.Second {
+		if took > generous {
 			t.Fatalf("%d %s, want %d\n%s", resp.StatusCode, body, want, r.errors)
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -179,7 +179,7 @@ func TestARevocationReachesEveryRequestAndStreamOfEveryGateway(t *testing.T) {
 			}
 			two.answers(t, stays, 200)
 			for code, log := range map[string]*buffer{"key_revoked": one.log, "key_unknown": two.log} {
-				for over := time.Now().Add(10 * time.Second); !strings.Contains(log.String(), `"`+code+`"`); time.Sleep(10 * time.Millisecond) {
+				for over := time.Now().Add(generous); !strings.Contains(log.String(), `"`+code+`"`); time.Sleep(10 * time.Millisecond) {
 					if time.Now().After(over) {
 						t.Fatalf("no refusal with %s in the log", code)
 					}
@@ -209,7 +209,7 @@ func TestAConfigurationDoesNotTakeTheNameOfAConsumerOfTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = "the store has a consumer of this name, too"
-	for over := time.Now().Add(10 * time.Second); !strings.Contains(r.errors.String(), want); time.Sleep(10 * time.Millisecond) {
+	for over := time.Now().Add(generous); !strings.Contains(r.errors.String(), want); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(over) {
 			t.Fatal(r.errors.String())
 		}

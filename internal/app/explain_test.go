@@ -45,7 +45,7 @@ func (r *running) operator(t *testing.T, method, path string, body, out any) int
 // response is sent.
 func (r *running) recorded(t *testing.T, resp *http.Response) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(generous)
 	for r.operator(t, "GET", "/v1/requests/"+resp.Header.Get("X-Request-Id"), nil, nil) != 200 {
 		select {
 		case <-deadline:

@@ -34,7 +34,7 @@ func (k *keyring) open(doc *config.Document) error {
 	var passphrase secret.Value
 	if doc.Keys != nil {
 		passphrase = doc.Keys.Passphrase
-	} else if doc.AuthorizationServer == nil && !doc.Logins() {
+	} else if doc.AuthorizationServer == nil && !doc.Logins() && !doc.Proofs() {
 		return nil // nobody needs them
 	}
 	// A document with problems may lack the very passphrase: nothing is made

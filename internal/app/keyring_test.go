@@ -41,7 +41,7 @@ routes: [{ path: /x, upstream: b, auth: { jwt: own } }]
 `
 
 func newIssuing(t *testing.T) *issuing {
-	i := &issuing{t: t, dir: t.TempDir(), client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}}
+	i := &issuing{t: t, dir: t.TempDir(), client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: generous}}
 	i.file("client", "s3cret-of-the-client\n")
 	i.file("config", strings.Replace(issuingConfig, "BACKEND", reflector(t), 1))
 	i.keys("")
@@ -215,7 +215,7 @@ func TestAPassphraseLocksTheKeyFileAndTokensSurviveItsChange(t *testing.T) {
 	token := i.first()
 	err = i.run(func(base string) {
 		i.file("pass", "incorrect horse battery")
-		for deadline := time.Now().Add(10 * time.Second); !strings.Contains(i.log.String(), "is not opened by the configured passphrase"); time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(generous); !strings.Contains(i.log.String(), "is not opened by the configured passphrase"); time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("a passphrase that the next start would fail with is not refused; log:\n%s", i.log)
 			}

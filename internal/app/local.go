@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/warder-gateway/warder/internal/authserver"
+	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/keys"
@@ -27,6 +28,7 @@ type locals struct {
 	guesses *guessing.Guesses // of every server, one after the other
 
 	sessions *login.Sessions // of browsers; they are sealed
+	nonces   *binding.Nonces // of proofs of possession; their keys are sealed
 }
 
 // signer returns the signer of the authorization server. Without a keyring that
@@ -66,6 +68,7 @@ func (l *locals) of(doc *config.Document) (snapshot.Local, error) {
 	}
 	if l.keyring.opened != nil {
 		l.sessions.Unlock(l.keyring.opened)
+		l.nonces.Unlock(l.keyring.opened)
 	}
 	as := doc.AuthorizationServer
 	if as == nil {

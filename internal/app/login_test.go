@@ -350,7 +350,7 @@ func TestLoginInABrowser(t *testing.T) {
 		}
 	}
 	b.wants(403, "scope_missing", "GET", "/admin")
-	for over := time.Now().Add(10 * time.Second); !strings.Contains(r.log.String(), "alice"); time.Sleep(10 * time.Millisecond) {
+	for over := time.Now().Add(generous); !strings.Contains(r.log.String(), "alice"); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(over) {
 			t.Fatalf("the record does not name who asked:\n%s", r.log)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/directory"
+	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/secret"
 	"github.com/warder-gateway/warder/internal/snapshot"
 	"github.com/warder-gateway/warder/internal/store"
@@ -59,6 +61,7 @@ func (a *app) prepareStore(next *snapshot.Snapshot, doc *config.Document) (commi
 			})
 		})
 		a.following.Go(func() { a.sessions.Run(ctx, s, a.gateway.JudgeStreams) })
+		a.following.Go(func() { a.nonces.Run(ctx, sealedIn{s}, a.log) })
 	}, func() { s.Close() }, nil
 }
 
@@ -92,6 +95,50 @@ func (a *app) reserve(next *snapshot.Snapshot, doc *config.Document) (func(), er
 			}
 		}
 	}, nil
+}
+
+// kindSealed is the kind of the records that hold something sealed.
+const kindSealed = store.Kind("sealed")
+
+// sealedIn keeps what is sealed in a store, for all gateways that share it.
+type sealedIn struct{ *store.Store }
+
+// Load implements keys.Storage.
+func (s sealedIn) Load(ctx context.Context, name string) ([]byte, error) {
+	r, err := s.Get(ctx, kindSealed, name)
+	return r.Body, ofStorage(err)
+}
+
+// Swap implements keys.Storage.
+func (s sealedIn) Swap(ctx context.Context, name string, old, next []byte) error {
+	r := store.Record{Kind: kindSealed, ID: name, Body: next}
+	if old == nil {
+		_, err := s.Commit(ctx, store.Create(r))
+		return ofStorage(err)
+	}
+	have, err := s.Get(ctx, kindSealed, name)
+	if err != nil {
+		return ofStorage(err)
+	}
+	if !bytes.Equal(have.Body, old) {
+		return fs.ErrExist
+	}
+	r.Version = have.Version
+	_, err = s.Commit(ctx, store.Update(r))
+	return ofStorage(err)
+}
+
+// ofStorage says what an error of a store means to who seals.
+func ofStorage(err error) error {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return fs.ErrNotExist
+	case errors.Is(err, store.ErrExists), errors.Is(err, store.ErrConflict):
+		return fs.ErrExist
+	case errors.Is(err, store.ErrUnavailable):
+		return fmt.Errorf("%w: %w", keys.ErrUnavailable, err)
+	}
+	return err
 }
 
 // checkStore judges the address of the store, and connects to nothing.

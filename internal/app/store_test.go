@@ -43,7 +43,7 @@ func TestTheStoreCannotChangeWhileTheGatewayRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = "store: it cannot change while the gateway runs; restart the gateway"
-	for over := time.Now().Add(10 * time.Second); !strings.Contains(r.errors.String(), want); time.Sleep(10 * time.Millisecond) {
+	for over := time.Now().Add(generous); !strings.Contains(r.errors.String(), want); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(over) {
 			t.Fatal(r.errors.String())
 		}

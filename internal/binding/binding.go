@@ -7,11 +7,14 @@
 package binding
 
 import (
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/keys"
 )
 
@@ -31,11 +34,23 @@ const (
 const Algorithms = "ES256 EdDSA PS256 RS256"
 
 // Confirmation is what a token is bound to. A nil Confirmation is that of a
-// token that is not bound; the zero Confirmation cannot be proved. Immutable.
+// token that is not bound; the zero Confirmation cannot be proved. Safe for
+// concurrent use. It takes MaxSize bytes at most.
 type Confirmation struct {
 	toKey, toCert bool
 	key, cert     keys.Thumbprint
+
+	// known is the key of the last proof that held. It saves reading the key,
+	// never checking a proof.
+	known atomic.Pointer[shownKey]
 }
+
+// MaxSize is how much memory a Confirmation takes at most, about, in bytes.
+const MaxSize = 2 << 10
+
+// maxKnown is how long a jwk may be for its key to be kept, in bytes: RSA keys
+// of 4096 bits are.
+const maxKnown = 1 << 10
 
 // Parse reads the value of cnf. What is not understood, in part or as a whole,
 // makes a binding that cannot be proved.
@@ -79,6 +94,10 @@ type Presented struct {
 	Nonces  *Nonces // nil: none are given out
 	Replays Replays // nil: nobody could tell a replay, so that no proof holds
 	Look    bool    // nothing is remembered: who explains must use up nobody's proof
+	// Budget is what the networks whose proofs were wrong may have verified,
+	// but for those Spared. nil: no bound, or the caller entered one already.
+	Budget *guessing.Budget
+	Spared guessing.Spared
 }
 
 // retryUnavailable is when a caller may come again while a replay, or whether
@@ -134,9 +153,9 @@ func (c *Confirmation) shown(x *exchange.Exchange) (fault.Code, string) {
 var replayed = counters.KeyOf("dpop")
 
 // proved says why the proof that came with x does not prove possession of the
-// token's key. A proof counts as seen only when all else about it holds, so
-// that nobody can use up somebody else's.
-func (c *Confirmation) proved(x *exchange.Exchange, p *Presented) (fault.Code, string) {
+// token's key. What costs little is looked at first. A proof counts as seen
+// only when all else about it holds, so that nobody can use up somebody else's.
+func (c *Confirmation) proved(x *exchange.Exchange, p *Presented) (code fault.Code, reason string) {
 	value, n := x.Req.Get(exchange.HeaderDPoP)
 	switch {
 	case n == 0:
@@ -144,28 +163,49 @@ func (c *Confirmation) proved(x *exchange.Exchange, p *Presented) (fault.Code, s
 	case n > 1:
 		return fault.DPoPProofInvalid, "there is more than one DPoP field"
 	}
-	f, err := parseProof(value)
+	known := c.known.Load()
+	f, err := parseProof(value, known)
 	if err != nil {
 		return fault.DPoPProofInvalid, err.Error()
 	}
-	if f.thumbprint != c.key {
+	if f.shown.thumbprint != c.key {
 		return fault.DPoPProofInvalid, "the proof is of another key than the token's (cnf.jkt)"
 	}
 	if reason := f.about(x, p.Token); reason != "" {
 		return fault.DPoPProofInvalid, reason
 	}
-	if !f.key.Signed(f.alg, f.input, f.signature) {
-		return fault.DPoPProofInvalid, "the proof's signature is not that of its key"
-	}
 	until, code, reason := f.timely(x, p)
-	if code != fault.None || p.Look {
+	if code != fault.None {
 		return code, reason
 	}
+	entry, ok := p.Budget.Enter(x, x.Client, p.Spared, p.Now)
+	if !ok {
+		x.RetryAfter = retryUnavailable
+		return fault.Overloaded, "too many proofs of networks that sent bad ones wait to be verified"
+	}
+	defer func() { entry.Leave(code != fault.None && code.Status() != 503) }() // which is our outage
+	if !f.shown.key.Signed(f.alg, f.input, f.signature) {
+		return fault.DPoPProofInvalid, "the proof's signature is not that of its key"
+	}
+	if f.shown != known && len(f.shown.jwk) <= maxKnown {
+		kept := *f.shown
+		kept.jwk = exchange.JSON(strings.Clone(string(kept.jwk))) // and not all of the proof
+		c.known.Store(&kept)
+	}
+	if p.Look {
+		return fault.None, ""
+	}
+	return c.first(x, p, f.jti, until)
+}
+
+// first uses up a proof, which has to be remembered until then, and says why
+// it may not be the first of its jti.
+func (c *Confirmation) first(x *exchange.Exchange, p *Presented, jti string, until time.Time) (fault.Code, string) {
 	if p.Replays == nil {
 		x.RetryAfter = retryUnavailable
 		return fault.IdentityUnavailable, "there is nothing by which a replayed proof could be told"
 	}
-	first, err := p.Replays.Once(p.Now, replayed.With(1, c.key[:]).With(2, []byte(f.jti)), until.Sub(p.Now))
+	first, err := p.Replays.Once(p.Now, replayed.With(1, c.key[:]).With(2, []byte(jti)), until.Sub(p.Now))
 	switch {
 	case err != nil:
 		x.RetryAfter = retryUnavailable

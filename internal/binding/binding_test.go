@@ -43,51 +43,53 @@ func TestAProofThatBreaksARuleIsRefused(t *testing.T) {
 		proofs []string
 		want   string
 	}{
-		"no field":            {nil, "there is no DPoP field"},
-		"two fields":          {[]string{good, good}, "more than one"},
-		"longer than 4 KiB":   {[]string{with("more", strings.Repeat("x", 4096))}, "longer than 4 KiB"},
-		"two parts":           {[]string{parts[0] + "." + parts[1]}, "three parts"},
-		"four parts":          {[]string{good + ".x"}, "three parts"},
-		"padding":             {[]string{good + "="}, "not base64url"},
-		"line feed":           {[]string{good + "\n"}, "not base64url"},
-		"header no JSON":      {[]string{"e30x." + parts[1] + "." + parts[2]}, "header"},
-		"duplicate member":    {[]string{maker{}.sign(t, `{"typ":"dpop+jwt"}`, `{"jti":"a","jti":"a"}`)}, "names a member twice"},
-		"crit":                {[]string{head("crit", []string{"x"})}, "crit"},
-		"b64":                 {[]string{head("b64", true)}, "b64"},
-		"no typ":              {[]string{head("typ", gone)}, "typ"},
-		"typ of a token":      {[]string{head("typ", "at+jwt")}, "typ"},
-		"typ in capitals":     {[]string{head("typ", "DPoP+JWT")}, "typ"},
-		"alg none":            {[]string{head("alg", "none")}, "alg is not one of"},
-		"alg symmetric":       {[]string{head("alg", "HS256")}, "alg is not one of"},
-		"alg not listed":      {[]string{maker{alg: "ES384", private: m.ec384}.make(t)}, "alg is not one of"},
-		"alg of another key":  {[]string{head("alg", "RS256")}, "not a key for its alg"},
-		"no alg":              {[]string{head("alg", gone)}, "alg"},
-		"no jwk":              {[]string{head("jwk", gone)}, "no jwk"},
-		"jwk is a text":       {[]string{head("jwk", "x")}, "jwk"},
-		"jwk is private":      {[]string{head("jwk", private)}, "private part"},
-		"jwk is symmetric":    {[]string{head("jwk", symmetric)}, "private part"},
-		"jwk of another":      {[]string{maker{alg: "ES256", private: m.other}.make(t)}, "another key than the token's"},
-		"signed by another":   {[]string{maker{alg: "ES256", private: m.other, header: members{"jwk": jwkOf(m.ec.Public())}}.make(t)}, "signature"},
-		"no jti":              {[]string{with("jti", gone)}, "jti"},
-		"jti empty":           {[]string{with("jti", "")}, "jti"},
-		"jti a number":        {[]string{with("jti", 7)}, "jti"},
-		"jti of 129 bytes":    {[]string{with("jti", strings.Repeat("j", 129))}, "longer than 128"},
-		"no htm":              {[]string{with("htm", gone)}, "htm"},
-		"another method":      {[]string{with("htm", "POST")}, "method"},
-		"method in small":     {[]string{with("htm", "get")}, "method"},
-		"no htu":              {[]string{with("htu", gone)}, "htu"},
-		"another path":        {[]string{with("htu", "https://api.example.com/orders/2")}, "URI"},
-		"another host":        {[]string{with("htu", "https://api.example.org/orders/1")}, "URI"},
-		"another scheme":      {[]string{with("htu", "http://api.example.com/orders/1")}, "URI"},
-		"another port":        {[]string{with("htu", "https://api.example.com:8443/orders/1")}, "URI"},
-		"no ath":              {[]string{with("ath", gone)}, "ath"},
-		"another token":       {[]string{with("ath", strings.Repeat("A", 43))}, "another token"},
-		"ath of another hash": {[]string{with("ath", "fUHyO2r2Z3DZ53EsNrWBb0xWXoaNy59IiKCAqksmQEo")}, "another token"},
-		"no iat":              {[]string{with("iat", gone)}, "no iat"},
-		"iat a text":          {[]string{with("iat", "1")}, "iat is not an integer"},
-		"iat a fraction":      {[]string{with("iat", 1.5)}, "iat is not an integer"},
-		"iat beyond 2^53":     {[]string{with("iat", uint64(1)<<53+1)}, "iat is not an integer"},
-		"nonce is no text":    {[]string{with("nonce", 1)}, "nonce is not a string"},
+		"no field":             {nil, "there is no DPoP field"},
+		"two fields":           {[]string{good, good}, "more than one"},
+		"longer than 4 KiB":    {[]string{with("more", strings.Repeat("x", 4096))}, "longer than 4 KiB"},
+		"two parts":            {[]string{parts[0] + "." + parts[1]}, "three parts"},
+		"four parts":           {[]string{good + ".x"}, "three parts"},
+		"padding":              {[]string{good + "="}, "not base64url"},
+		"line feed":            {[]string{good + "\n"}, "not base64url"},
+		"header no base64url":  {[]string{"*" + good[1:]}, "header is not base64url"},
+		"payload no base64url": {[]string{parts[0] + ".*" + parts[1][1:] + "." + parts[2]}, "payload is not base64url"},
+		"header no JSON":       {[]string{"e30x." + parts[1] + "." + parts[2]}, "header"},
+		"duplicate member":     {[]string{maker{}.sign(t, `{"typ":"dpop+jwt"}`, `{"jti":"a","jti":"a"}`)}, "names a member twice"},
+		"crit":                 {[]string{head("crit", []string{"x"})}, "crit"},
+		"b64":                  {[]string{head("b64", true)}, "b64"},
+		"no typ":               {[]string{head("typ", gone)}, "typ is not there"},
+		"typ of a token":       {[]string{head("typ", "at+jwt")}, "typ"},
+		"typ in capitals":      {[]string{head("typ", "DPoP+JWT")}, "typ"},
+		"alg none":             {[]string{head("alg", "none")}, "alg is not one of"},
+		"alg symmetric":        {[]string{head("alg", "HS256")}, "alg is not one of"},
+		"alg not listed":       {[]string{maker{alg: "ES384", private: m.ec384}.make(t)}, "alg is not one of"},
+		"alg of another key":   {[]string{head("alg", "RS256")}, "not a key for its alg"},
+		"no alg":               {[]string{head("alg", gone)}, "alg"},
+		"no jwk":               {[]string{head("jwk", gone)}, "no jwk"},
+		"jwk is a text":        {[]string{head("jwk", "x")}, "jwk is not a JSON object"},
+		"jwk is private":       {[]string{head("jwk", private)}, "private part"},
+		"jwk is symmetric":     {[]string{head("jwk", symmetric)}, "private part"},
+		"jwk of another":       {[]string{maker{alg: "ES256", private: m.other}.make(t)}, "another key than the token's"},
+		"signed by another":    {[]string{maker{alg: "ES256", private: m.other, header: members{"jwk": jwkOf(m.ec.Public())}}.make(t)}, "signature"},
+		"no jti":               {[]string{with("jti", gone)}, "jti"},
+		"jti empty":            {[]string{with("jti", "")}, "jti"},
+		"jti a number":         {[]string{with("jti", 7)}, "jti"},
+		"jti of 129 bytes":     {[]string{with("jti", strings.Repeat("j", 129))}, "longer than 128"},
+		"no htm":               {[]string{with("htm", gone)}, "htm"},
+		"another method":       {[]string{with("htm", "POST")}, "method"},
+		"method in small":      {[]string{with("htm", "get")}, "method"},
+		"no htu":               {[]string{with("htu", gone)}, "htu"},
+		"another path":         {[]string{with("htu", "https://api.example.com/orders/2")}, "URI"},
+		"another host":         {[]string{with("htu", "https://api.example.org/orders/1")}, "URI"},
+		"another scheme":       {[]string{with("htu", "http://api.example.com/orders/1")}, "URI"},
+		"another port":         {[]string{with("htu", "https://api.example.com:8443/orders/1")}, "URI"},
+		"no ath":               {[]string{with("ath", gone)}, "ath"},
+		"another token":        {[]string{with("ath", strings.Repeat("A", 43))}, "another token"},
+		"ath of another hash":  {[]string{with("ath", "fUHyO2r2Z3DZ53EsNrWBb0xWXoaNy59IiKCAqksmQEo")}, "another token"},
+		"no iat":               {[]string{with("iat", gone)}, "no iat"},
+		"iat a text":           {[]string{with("iat", "1")}, "iat is not an integer"},
+		"iat a fraction":       {[]string{with("iat", 1.5)}, "iat is not an integer"},
+		"iat beyond 2^53":      {[]string{with("iat", uint64(1)<<53+1)}, "iat is not an integer"},
+		"nonce is no text":     {[]string{with("nonce", 1)}, "nonce is not a string"},
 	} {
 		x := request(c.proofs...)
 		code, reason := judge(x)
@@ -118,6 +120,42 @@ func TestIatIsWithinAMinuteOrANonceIsAskedFor(t *testing.T) {
 		again := request(maker{payload: members{"iat": now.Unix() + off, "nonce": nonce}}.make(t))
 		if code, reason := judge(again); code != fault.None {
 			t.Errorf("%d s with the nonce: %v, %s", off, code, reason)
+		}
+	}
+}
+
+// What an operator reads of a time that is wrong.
+func TestAWrongTimeIsSaid(t *testing.T) {
+	t.Parallel()
+	for off, want := range map[int64]string{
+		-61: "1m1s ago", 61: "1m1s ahead of our clock", -365 * 24 * 3600: "8760h0m0s ago", 365 * 24 * 3600: "8760h0m0s ahead of our clock",
+		-365*24*3600 - 1: "more than a year ago", 365*24*3600 + 1: "more than a year ahead of our clock",
+	} {
+		if _, reason := judge(request(maker{payload: members{"iat": now.Unix() + off}}.make(t))); !strings.Contains(reason, "(iat) "+want+",") {
+			t.Errorf("%d s: %s, want %s", off, reason, want)
+		}
+	}
+}
+
+// An operator sees which URI was wanted and which the proof is for, and no
+// secret that may stand in it.
+func TestTheURIOfAProofIsShownWithoutSecrets(t *testing.T) {
+	t.Parallel()
+	for htu, want := range map[string]string{
+		"https://api.example.com/orders/2":                     "https://api.example.com/orders/2",
+		"https://api.example.com/orders/2?key=hunter2#hunter2": "https://api.example.com/orders/2",
+		"https://api.example.com/orders/2#hunter2":             "https://api.example.com/orders/2",
+		"https://me:hunter2@api.example.com/orders/2":          "…@api.example.com/orders/2",
+	} {
+		x := request(maker{payload: members{"htu": htu}}.make(t))
+		judge(x)
+		steps := x.Trail.Steps()
+		seen := map[string]string{}
+		for _, o := range steps[len(steps)-1].Operands() {
+			seen[o.Name] = o.String()
+		}
+		if seen["have"] != want || seen["want"] != "https://api.example.com/orders/1" {
+			t.Errorf("%s: %v", htu, seen)
 		}
 	}
 }
@@ -315,6 +353,38 @@ func TestHtuIsOurExternalURI(t *testing.T) {
 		{"publicUrl", "https://pub.example.com:8443/orders/1", func(x *exchange.Exchange) {
 			x.Conn.PublicURL, x.Secure, x.ForwardedHost = "https://Pub.example.com:8443", false, []byte("shop.example.com")
 		}, fault.None},
+		{"publicUrl with its usual port", "https://pub.example.com/orders/1", func(x *exchange.Exchange) { x.Conn.PublicURL = "https://pub.example.com:443" }, fault.None},
+		{"publicUrl that is plain", "http://pub.example.com/orders/1", func(x *exchange.Exchange) { x.Conn.PublicURL = "http://pub.example.com" }, fault.None},
+		{"https of a publicUrl that is plain", "https://pub.example.com/orders/1", func(x *exchange.Exchange) { x.Conn.PublicURL = "http://pub.example.com" }, fault.DPoPProofInvalid},
+		{"port 80 of https", "https://api.example.com:80/orders/1", nil, fault.DPoPProofInvalid},
+		{"port 443 of http", "http://api.example.com:443/orders/1", func(x *exchange.Exchange) { x.Secure = false }, fault.DPoPProofInvalid},
+		{"default port of http", "http://api.example.com:80/orders/1", func(x *exchange.Exchange) { x.Secure = false }, fault.None},
+		{"port with a zero before it", "https://api.example.com:0443/orders/1", nil, fault.DPoPProofInvalid},
+		{"a host that ends alike", "https://evil-api.example.com/orders/1", nil, fault.DPoPProofInvalid},
+		{"a host that begins alike", "https://api.example.com.evil/orders/1", nil, fault.DPoPProofInvalid},
+		{"a letter that folds to ours", "https://\u212a.example.com/orders/1", func(x *exchange.Exchange) { x.Req.Authority = []byte("k.example.com") }, fault.DPoPProofInvalid},
+		{"IPv6", "https://[2001:DB8::1]/orders/1", func(x *exchange.Exchange) { x.Req.Authority = []byte("[2001:db8::1]:443") }, fault.None},
+		{"IPv6 with a port", "https://[2001:db8::1]:8443/orders/1", func(x *exchange.Exchange) { x.Req.Authority = []byte("[2001:db8::1]:8443") }, fault.None},
+		{"the proxy's port", "https://shop.example.com:8443/orders/1", func(x *exchange.Exchange) { x.ForwardedHost = []byte("shop.example.com:8443") }, fault.None},
+		{"without the proxy's port", "https://shop.example.com/orders/1", func(x *exchange.Exchange) { x.ForwardedHost = []byte("shop.example.com:8443") }, fault.DPoPProofInvalid},
+		{"query alone", "https://api.example.com?a=b", func(x *exchange.Exchange) { x.Req.Path = []byte("/") }, fault.None},
+		{"fragment alone", "https://api.example.com#a", func(x *exchange.Exchange) { x.Req.Path = []byte("/") }, fault.None},
+		{"our URI in the query", "https://evil.example/?https://api.example.com/orders/1", nil, fault.DPoPProofInvalid},
+		{"our host as a user", "https://api.example.com@evil.example/orders/1", nil, fault.DPoPProofInvalid},
+		{"a backslash", "https://api.example.com\\orders\\1", nil, fault.DPoPProofInvalid},
+		{"two slashes", "https://api.example.com//orders/1", nil, fault.DPoPProofInvalid},
+		{"an escaped slash", "https://api.example.com/orders%2F1", nil, fault.DPoPProofInvalid},
+		{"an escaped slash that was asked for", "https://api.example.com/orders%2f1", func(x *exchange.Exchange) { x.Req.Path = []byte("/orders%2F1") }, fault.None},
+		{"an escaped question mark", "https://api.example.com/orders/1%3Fa", nil, fault.DPoPProofInvalid},
+		{"escapes cut", "https://api.example.com/orders/1%", nil, fault.DPoPProofInvalid},
+		{"escapes in capitals or not", "https://api.example.com/caf%c3%a9", func(x *exchange.Exchange) { x.Req.Path = []byte("/caf%C3%A9") }, fault.None},
+		{"another scheme in capitals", "HTTP://api.example.com/orders/1", nil, fault.DPoPProofInvalid},
+		{"scheme and colon alone", "https:api.example.com/orders/1", nil, fault.DPoPProofInvalid},
+		{"a space before", " https://api.example.com/orders/1", nil, fault.DPoPProofInvalid},
+		{"a space after", "https://api.example.com/orders/1 ", nil, fault.DPoPProofInvalid},
+		{"nobody has connected", "https://api.example.com/orders/1", func(x *exchange.Exchange) { x.Conn = nil }, fault.None},
+		{"no Host", "https:///orders/1", func(x *exchange.Exchange) { x.Req.Authority = nil }, fault.DPoPProofInvalid},
+		{"no slashes, and our path", "/orders/1", func(x *exchange.Exchange) { x.Req.Authority = nil }, fault.DPoPProofInvalid},
 		{"not Host beside publicUrl", "https://api.example.com/orders/1", func(x *exchange.Exchange) { x.Conn.PublicURL = "https://pub.example.com" }, fault.DPoPProofInvalid},
 	} {
 		x := request(maker{payload: members{"htu": c.htu}}.make(t))
@@ -384,19 +454,33 @@ func FuzzProofs(f *testing.F) {
 	})
 }
 
+// What a good proof costs, and what bad ones do.
 func BenchmarkProof(b *testing.B) {
+	m := material()
+	stolen := members{"jwk": jwkOf(m.ec.Public())}
 	for _, c := range []struct {
-		alg     string
-		private crypto.Signer
-	}{{"ES256", material().ec}, {"EdDSA", material().ed}, {"RS256", material().rsa}} {
-		b.Run(c.alg, func(b *testing.B) {
-			x := request(maker{alg: c.alg, private: c.private}.make(b))
+		name    string
+		private crypto.Signer // of the token's key
+		maker
+		want fault.Code
+	}{
+		{"ES256", m.ec, maker{}, fault.None},
+		{"EdDSA", m.ed, maker{alg: "EdDSA", private: m.ed}, fault.None},
+		{"RS256", m.rsa, maker{alg: "RS256", private: m.rsa}, fault.None},
+		{"PS256", m.rsa, maker{alg: "PS256", private: m.rsa}, fault.None},
+		{"forged", m.ec, maker{alg: "ES256", private: m.other, header: stolen}, fault.DPoPProofInvalid},
+		{"forged and old", m.ec, maker{alg: "ES256", private: m.other, header: stolen, payload: members{"iat": 1}}, fault.DPoPNonceRequired},
+		{"of another key", m.ec, maker{alg: "ES256", private: m.other}, fault.DPoPProofInvalid},
+		{"of another URI", m.ec, maker{payload: members{"htu": "https://api.example.com/orders/2"}}, fault.DPoPProofInvalid},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			x := request(c.make(b))
 			cnf, p := bound(c.private), presented()
-			p.Replays = &ledger{first: true}
 			p.Look = true
 			b.ReportAllocs()
 			for b.Loop() {
-				if code, _ := cnf.Check(x, binding.AsIssued, p); code != fault.None {
+				x.Trail.Begin(0)
+				if code, _ := cnf.Check(x, binding.AsIssued, p); code != c.want {
 					b.Fatal(code)
 				}
 			}

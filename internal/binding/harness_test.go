@@ -64,6 +64,19 @@ func jwkOf(public crypto.PublicKey) members {
 	panic("no such key")
 }
 
+// jwkWith is jwkOf with one member more.
+func jwkWith(public crypto.PublicKey, name, value string) members {
+	jwk := jwkOf(public)
+	jwk[name] = value
+	return jwk
+}
+
+// hashOfToken is the ath of proofs for token.
+func hashOfToken() string {
+	sum := sha256.Sum256([]byte(token))
+	return text(sum[:])
+}
+
 // thumbprint is that of RFC 7638, worked out by another way than the one
 // under test: encoding/json sorts members.
 func thumbprint(jwk members) string {
@@ -84,9 +97,8 @@ func (m maker) make(t testing.TB) string {
 	if m.private == nil {
 		m.alg, m.private = "ES256", material().ec
 	}
-	sum := sha256.Sum256([]byte(token))
 	header := members{"typ": "dpop+jwt", "alg": m.alg, "jwk": jwkOf(m.private.Public())}
-	payload := members{"jti": "-BwC3ESc6acc2lTc", "htm": "GET", "htu": "https://api.example.com/orders/1", "iat": now.Unix(), "ath": text(sum[:])}
+	payload := members{"jti": "-BwC3ESc6acc2lTc", "htm": "GET", "htu": "https://api.example.com/orders/1", "iat": now.Unix(), "ath": hashOfToken()}
 	maps.Copy(header, m.header)
 	maps.Copy(payload, m.payload)
 	for _, part := range []members{header, payload} {
@@ -126,7 +138,7 @@ func request(proofs ...string) *exchange.Exchange {
 var nonces = binding.NewNonces()
 
 func presented() *binding.Presented {
-	return &binding.Presented{Token: []byte(token), DPoP: true, Now: now, Nonces: nonces, Replays: counters.NewMemory(1 << 16)}
+	return &binding.Presented{Token: []byte(token), DPoP: true, Now: now, Nonces: nonces, Replays: counters.NewMemory(1 << 10)}
 }
 
 // bound is a token bound to the key of a signer.

@@ -29,20 +29,26 @@ const apart = 15 * time.Second
 // proof is a DPoP proof that is well-formed (RFC 9449 section 4.2). Nothing in
 // it may be believed before its signature was found to be its key's.
 type proof struct {
-	input      string // that was signed
-	signature  []byte
-	alg        string
-	key        *keys.Key
-	thumbprint keys.Thumbprint
+	input     string // that was signed
+	signature []byte
+	alg       string
+	shown     *shownKey
 
 	jti, htm, htu, ath, nonce string
 	asked                     bool // there is a nonce
 	iat                       int64
 }
 
+// shownKey is a public key as a proof showed it. Immutable.
+type shownKey struct {
+	jwk        exchange.JSON
+	key        *keys.Key
+	thumbprint keys.Thumbprint
+}
+
 // parseProof reads the value of a DPoP field: a JWS in compact form, as
-// strictly as a token is read.
-func parseProof(value []byte) (*proof, error) {
+// strictly as a token is read. The key is known, if it is written like that.
+func parseProof(value []byte, known *shownKey) (*proof, error) {
 	if len(value) > maxProof {
 		return nil, errors.New("the DPoP field is longer than 4 KiB")
 	}
@@ -63,13 +69,13 @@ func parseProof(value []byte) (*proof, error) {
 	if f.signature, err = decode("signature", text[last+1:]); err != nil {
 		return nil, err
 	}
-	if err = f.readHeader(head); err != nil {
+	if err = f.readHeader(head, known); err != nil {
 		return nil, err
 	}
 	return f, f.readClaims(claims)
 }
 
-func (f *proof) readHeader(head exchange.Claims) error {
+func (f *proof) readHeader(head exchange.Claims, known *shownKey) error {
 	for _, name := range [...]string{"crit", "b64"} {
 		if _, ok := head.Get(name); ok {
 			return fmt.Errorf("the proof's header has %s, which is not supported", name)
@@ -89,17 +95,28 @@ func (f *proof) readHeader(head exchange.Claims) error {
 	if !ok {
 		return errors.New("the proof's header has no jwk")
 	}
-	jwk, err := exchange.ParseClaims([]byte(raw))
-	if err != nil {
-		return fmt.Errorf("the proof's jwk %w", err)
+	if f.shown = known; known == nil || known.jwk != raw {
+		var err error
+		if f.shown, err = parseShown(raw); err != nil {
+			return err
+		}
 	}
-	if f.key, f.thumbprint, err = keys.ParsePresented(jwk); err != nil {
-		return fmt.Errorf("the proof's jwk cannot be used: %w", err)
-	}
-	if !f.key.Fits(f.alg) {
+	if !f.shown.key.Fits(f.alg) {
 		return errors.New("the proof's jwk is not a key for its alg")
 	}
 	return nil
+}
+
+func parseShown(raw exchange.JSON) (*shownKey, error) {
+	jwk, err := exchange.ParseClaims([]byte(raw))
+	if err != nil {
+		return nil, fmt.Errorf("the proof's jwk %w", err)
+	}
+	s := &shownKey{jwk: raw}
+	if s.key, s.thumbprint, err = keys.ParsePresented(jwk); err != nil {
+		return nil, fmt.Errorf("the proof's jwk cannot be used: %w", err)
+	}
+	return s, nil
 }
 
 // listed reports whether alg is one of Algorithms.
@@ -144,8 +161,8 @@ type member struct {
 func texts(c exchange.Claims, members ...member) error {
 	for _, m := range members {
 		raw, _ := c.Get(m.name)
-		text, ok := raw.Text()
-		if !ok || text == "" {
+		text, _ := raw.Text()
+		if text == "" {
 			return fmt.Errorf("the proof's %s is not there, or is not a string", m.name)
 		}
 		*m.to = text
@@ -155,7 +172,8 @@ func texts(c exchange.Claims, members ...member) error {
 
 // object reads a part that is a JSON object.
 func object(what, part string) (exchange.Claims, error) {
-	b, err := decode(what, part)
+	var room [maxProof]byte // on the stack
+	b, err := decodeTo(room[:0], what, part)
 	if err != nil {
 		return nil, err
 	}
@@ -166,9 +184,15 @@ func object(what, part string) (exchange.Claims, error) {
 	return c, nil
 }
 
+var strict = base64.RawURLEncoding.Strict()
+
 // decode reads base64url without padding, in its one spelling.
 func decode(what, part string) ([]byte, error) {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(part)
+	return decodeTo(nil, what, part)
+}
+
+func decodeTo(room []byte, what, part string) ([]byte, error) {
+	b, err := strict.AppendDecode(room, []byte(part))
 	if err != nil || strings.ContainsAny(part, "\r\n") { // which the decoder skips
 		return nil, fmt.Errorf("the proof's %s is not base64url", what)
 	}

@@ -30,8 +30,8 @@ func external(x *exchange.Exchange) (scheme, authority string) {
 // (RFC 9449 section 4.3), differences that mean nothing are overlooked (RFC
 // 3986 sections 6.2.2 and 6.2.3).
 func sameTarget(htu, scheme, authority string, path []byte) bool {
-	have, rest, ok := strings.Cut(htu, "://")
-	if !ok || !strings.EqualFold(have, scheme) {
+	have, rest, _ := strings.Cut(htu, "://") // of what has none, no host is left
+	if lower(have) != scheme {
 		return false
 	}
 	if end := strings.IndexAny(rest, "?#"); end >= 0 {
@@ -64,16 +64,10 @@ func normalAuthority(scheme, authority string) string {
 
 // lower is strings.ToLower of ASCII: no other letter stands for one of these.
 func lower(s string) string {
-	for i := range len(s) {
-		if s[i] >= 'A' && s[i] <= 'Z' {
-			b := []byte(s)
-			for j := i; j < len(b); j++ {
-				if b[j] >= 'A' && b[j] <= 'Z' {
-					b[j] += 'a' - 'A'
-				}
-			}
-			return string(b)
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			r += 'a' - 'A'
 		}
-	}
-	return s
+		return r
+	}, s)
 }

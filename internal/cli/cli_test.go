@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -126,7 +128,7 @@ func status(ts *testscript.TestScript, _ bool, args []string) {
 // retry PROGRAM ARG... runs a program until it exits with 0: a request is
 // recorded after it was answered.
 func retry(ts *testscript.TestScript, _ bool, args []string) {
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for ts.Exec(args[0], args[1:]...) != nil {
 		select {
 		case <-deadline:
@@ -144,7 +146,7 @@ func gateway(ts *testscript.TestScript, _ bool, args []string) {
 	go func() {
 		ended <- app.Run(app.Options{
 			Config: ts.MkAbs(args[0]), State: state, Stdout: io.Discard, Stderr: io.Discard, Version: "test",
-			Started: func(r app.Running) { started <- r },
+			AskWithin: time.Minute, Started: func(r app.Running) { started <- r },
 		}, signals)
 	}()
 	select {
@@ -171,17 +173,32 @@ func busy(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], ln.Addr().String())
 }
 
-// free NAME sets NAME to an address that nobody uses.
+// ports counts the ports that were tried, from one at random on: none is given
+// twice.
+var ports = func() *atomic.Int64 {
+	n := new(atomic.Int64)
+	n.Store(rand.Int64N(22_000))
+	return n
+}()
+
+// free NAME sets NAME to an address that nobody uses. Its port is below those
+// that the system gives to clients, and to whoever asks for any: one of those
+// may be somebody else's before it is used.
 func free(ts *testscript.TestScript, _ bool, args []string) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	ts.Check(ln.Close())
-	ts.Setenv(args[0], ln.Addr().String())
+	for range 100 {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+ports.Add(1)%22_000))
+		if err == nil {
+			ts.Check(ln.Close())
+			ts.Setenv(args[0], ln.Addr().String())
+			return
+		}
+	}
+	ts.Fatalf("no port of 127.0.0.1 is free")
 }
 
 // await URL waits until it answers 200; ! await ADDRESS, that nobody listens.
 func await(ts *testscript.TestScript, neg bool, args []string) {
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		if neg {
 			if c, err := net.Dial("tcp", args[0]); err != nil {

@@ -212,6 +212,10 @@ func (c *checker) issuer(i *Issuer, path string) {
 	if i.ClockSkew > scalar.Duration(time.Minute) {
 		c.complain(under(path, "clockSkew"), fmt.Sprintf("%v is more than 60s", i.ClockSkew), "set the clocks right instead")
 	}
+	if i.TokenBinding == "mtls" && !c.asksCertificates() {
+		c.complain(under(path, "tokenBinding"), "no listener asks for client certificates, so that every token of this issuer would be refused",
+			"give a listener tls.clientAuth with mode: optional or required, or clientCertHeader where a proxy asks for them")
+	}
 	c.introspection(i.Introspection, under(path, "introspection"))
 	c.login(i.Login, path)
 	if i.Login != nil && len(i.Tenants) > 0 {

@@ -52,6 +52,20 @@ func (c *checker) clientCertificates(l *Listener, path string) {
 	}
 }
 
+// asksCertificates reports whether clients of some listener may show a
+// certificate, to it or to a proxy before it; or whether that cannot be told.
+func (c *checker) asksCertificates() bool {
+	if c.d.problems.touch("listeners") {
+		return true
+	}
+	for _, l := range c.doc.Listeners {
+		if l.TLS != nil && l.TLS.ClientAuth != nil && (l.CertHeader != nil || l.TLS.ClientAuth.Asks()) {
+			return true
+		}
+	}
+	return false
+}
+
 func wide(p netip.Prefix) bool {
 	if p.Addr().Is4() {
 		return p.Bits() < 24

@@ -225,6 +225,11 @@ func (d *Document) Logins() bool {
 	return slices.ContainsFunc(d.Issuers, func(e Entry[Issuer]) bool { return e.Value.Login != nil })
 }
 
+// Proofs reports whether an issuer takes no tokens without a proof of their key.
+func (d *Document) Proofs() bool {
+	return slices.ContainsFunc(d.Issuers, func(e Entry[Issuer]) bool { return e.Value.TokenBinding == "dpop" })
+}
+
 func (i *Issuer) defaults() {
 	i.Algorithms = []string{"RS256", "PS256", "ES256", "EdDSA"}
 	i.ClockSkew = scalar.Duration(30 * time.Second)

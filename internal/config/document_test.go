@@ -121,6 +121,27 @@ func TestGoodDocumentsHaveNoProblem(t *testing.T) {
 	}
 }
 
+// A certificate may be shown to the listener, or to a proxy that forwards it.
+func TestTokensMayBeBoundToCertificatesWhereSomebodyAsksForThem(t *testing.T) {
+	t.Parallel()
+	for asked, listener := range map[string]string{
+		"by the listener":   "clientAuth: { caFile: ca.crt, mode: optional } }",
+		"by every listener": "clientAuth: { caFile: ca.crt } }",
+		"by a proxy":        "clientAuth: { caFile: ca.crt, mode: none } }, clientCertHeader: { form: xfcc, from: [10.0.0.1/32] }",
+	} {
+		_, problems := config.Decode("warder.yaml", []byte(`listeners:
+  - { address: "127.0.0.1:1" }
+  - { address: "127.0.0.1:2", tls: { certificates: [{ certFile: a.crt, keyFile: a.key }], `+listener+` }
+issuers: { corp: { issuer: https://login.example.com/, audience: orders-api, tokenBinding: mtls } }
+upstreams: { orders: [http://127.0.0.1:9000] }
+routes: [{ path: /x, upstream: orders, auth: { jwt: corp } }]
+`), vocabulary)
+		if len(problems) > 0 {
+			t.Errorf("%s: %v", asked, problems)
+		}
+	}
+}
+
 func TestScalarsAreWhatTheFieldSaysNotWhatYAMLGuesses(t *testing.T) {
 	t.Parallel()
 	doc := good(t, `

@@ -114,7 +114,7 @@ func (h *house) watch() (reload chan os.Signal) {
 // eventually waits until it holds.
 func (h *house) eventually(what string, holds func() bool) {
 	h.t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for !holds() {
 		select {
 		case <-deadline:

@@ -3,11 +3,13 @@ package counters_test
 import (
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // eventually polls until done says yes.
 func eventually(t testing.TB, what string, done func() bool) {
@@ -49,14 +51,28 @@ func program(t testing.TB, name string) string {
 	return path
 }
 
+// ports counts the ports that were tried, from one at random on: none is given
+// twice.
+var ports = func() *atomic.Int64 {
+	n := new(atomic.Int64)
+	n.Store(rand.Int64N(22_000))
+	return n
+}()
+
+// freePort returns a port that nobody listens on. It is below those that the
+// system gives to clients, and to whoever asks for any: one of those may be
+// somebody else's before it is used.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+ports.Add(1)%22_000))
+		if err == nil {
+			l.Close()
+			return l.Addr().(*net.TCPAddr).Port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 // redis starts a server with further arguments, and ends it with the test.

@@ -34,8 +34,10 @@ const (
 	following = 8 * time.Second
 )
 
-// asker keeps account of what is asked. The zero value is ready.
+// asker keeps account of what is asked. The zero value waits for no answer.
 type asker struct {
+	within time.Duration // askWithin, or what AskWithin was told
+
 	mu      sync.Mutex
 	flights map[[8]byte]*flight
 	left    float64   // of askRate
@@ -51,6 +53,10 @@ type flight struct {
 	done chan struct{}
 	code fault.Code // read after done
 }
+
+// AskWithin gives the store another time to answer when it is asked for a key
+// that memory lacks. To be called before the memory is used.
+func (m *Memory) AskWithin(d time.Duration) { m.asks.within = d }
 
 // ask asks the store for a key that memory lacks. The code is None if it is in
 // memory now.
@@ -70,7 +76,7 @@ func (m *Memory) ask(id [8]byte, now time.Time) fault.Code {
 	case begins:
 		go m.fly(s, id, f)
 	}
-	t := time.NewTimer(askWithin)
+	t := time.NewTimer(m.asks.within)
 	defer t.Stop()
 	select {
 	case <-f.done:
@@ -127,7 +133,7 @@ func (a *asker) end(id [8]byte, f *flight, code fault.Code, now time.Time) {
 }
 
 func (m *Memory) fly(s *store.Store, id [8]byte, f *flight) {
-	ctx, cancel := context.WithTimeout(context.Background(), askWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), m.asks.within)
 	defer cancel()
 	code := fault.None
 	switch err := m.fetch(ctx, s, id); {
@@ -151,7 +157,8 @@ func (m *Memory) fetch(ctx context.Context, s *store.Store, id [8]byte) error {
 		if err != nil {
 			return err
 		}
-		records = append(records, c)
+		// The consumer first: who finds a key of nobody takes it for unknown.
+		records = []store.Record{c, r}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -50,7 +50,7 @@ var kinds = []store.Kind{kindConsumer, kindKey, kindRevocation}
 
 // NewMemory returns a Memory that knows nothing yet.
 func NewMemory(log *slog.Logger, now func() time.Time) *Memory {
-	return &Memory{log: log, now: now}
+	return &Memory{log: log, now: now, asks: asker{within: askWithin}}
 }
 
 // Tell says who is told, in constant words, when something is taken back. It is

@@ -54,11 +54,17 @@ func (b *safeBuffer) String() string {
 	return b.b.String()
 }
 
-// newGateway makes an instance with these consumers in its configuration.
+// generous is how long tests wait for what comes at once: a busy machine makes
+// them slow and never red.
+const generous = time.Minute
+
+// newGateway makes an instance with these consumers in its configuration. The
+// store may take its time to answer.
 func newGateway(t testing.TB, consumers ...directory.Consumer) *gateway {
 	t.Helper()
 	g := &gateway{log: &safeBuffer{}}
 	g.memory = directory.NewMemory(slog.New(slog.NewTextHandler(g.log, nil)), time.Now)
+	g.memory.AskWithin(generous)
 	var err error
 	if g.Directory, err = directory.Over(g.memory, 10*time.Minute, consumers); err != nil {
 		t.Fatal(err)
@@ -83,7 +89,7 @@ func (g *gateway) code(r exchange.KeyRef) fault.Code {
 func (g *gateway) becomes(t testing.TB, r exchange.KeyRef, want fault.Code) {
 	t.Helper()
 	var got fault.Code
-	for over := time.Now().Add(10 * time.Second); time.Now().Before(over); time.Sleep(5 * time.Millisecond) {
+	for over := time.Now().Add(generous); time.Now().Before(over); time.Sleep(5 * time.Millisecond) {
 		if got = g.code(r); got == want {
 			return
 		}
@@ -266,6 +272,70 @@ func TestAMissingKeyIsAskedOfTheStoreOnce(t *testing.T) {
 	all.Wait()
 	if code := g.code(ref(2)); code != fault.None {
 		t.Errorf("it was not taken into memory: %v", code)
+	}
+}
+
+// watcher is a log that looks at something before every line.
+type watcher struct {
+	slog.Handler
+	look func()
+}
+
+func (watcher) Enabled(context.Context, slog.Level) bool { return true }
+
+func (w watcher) Handle(ctx context.Context, r slog.Record) error {
+	w.look()
+	return w.Handler.Handle(ctx, r)
+}
+
+// A key that is asked of the store comes into memory after its consumer: who
+// shows it at that moment would be told that it is unknown.
+func TestAKeyIsNeverInMemoryBeforeItsConsumer(t *testing.T) {
+	t.Parallel()
+	s := storetest.SQLite(t)
+	var memory *directory.Memory
+	looks := 0
+	// That the configuration has the name, too, is said while the consumer is
+	// put into memory.
+	memory = directory.NewMemory(slog.New(watcher{slog.DiscardHandler, func() {
+		looks++
+		if directory.Holds(memory, ref(1)) {
+			t.Error("the key is there and its consumer is not")
+		}
+	}}), time.Now)
+	memory.AskWithin(generous)
+	memory.Reserve(map[string]bool{"acme": true})
+	g, err := directory.Over(memory, 10*time.Minute, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := memory.Load(t.Context(), s); err != nil { // and nobody follows
+		t.Fatal(err)
+	}
+	addConsumer(t, s, "acme")
+	addKey(t, s, "acme", ref(1), time.Time{})
+	if _, code := g.Key(ref(1), time.Now(), true); code != fault.None {
+		t.Errorf("a key made elsewhere just now: %v", code)
+	}
+	if looks != 1 {
+		t.Errorf("looked %d times", looks)
+	}
+}
+
+// Nobody is kept waiting by a store that is slow: who shows the key then hears
+// that it is our outage, not that there is no such key.
+func TestAStoreThatIsSlowMakesMissingKeysOurOutage(t *testing.T) {
+	t.Parallel()
+	s := storetest.SQLite(t)
+	addConsumer(t, s, "acme")
+	g := newGateway(t)
+	if err := g.memory.Load(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	addKey(t, s, "acme", ref(1), time.Time{})
+	g.memory.AskWithin(0)
+	if _, code := g.Key(ref(1), time.Now(), true); code != fault.IdentityUnavailable {
+		t.Errorf("a key that the store was not done looking for: %v", code)
 	}
 }
 

@@ -41,7 +41,7 @@ func revoke(t testing.TB, s *store.Store, r directory.Revocation) directory.Revo
 func (g *gateway) revokes(t testing.TB, id *exchange.Identity, want fault.Code) {
 	t.Helper()
 	var got fault.Code
-	for over := time.Now().Add(10 * time.Second); time.Now().Before(over); time.Sleep(5 * time.Millisecond) {
+	for over := time.Now().Add(generous); time.Now().Before(over); time.Sleep(5 * time.Millisecond) {
 		if got = g.Revoked(id, time.Now()); got == want {
 			return
 		}

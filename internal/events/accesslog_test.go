@@ -153,7 +153,7 @@ func TestLinesAreWrittenSoonWithoutClose(t *testing.T) {
 	for i, out := range []*lines{&first, &second} {
 		log.Redirect(out)
 		log.Log(&r)
-		for deadline := time.Now().Add(10 * time.Second); len(out.all()) == 0; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); len(out.all()) == 0; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("line %d was not written", i)
 			}

@@ -39,7 +39,8 @@ func ParseClaims(object []byte) (Claims, error) {
 	if !utf8.Valid(object) {
 		return nil, errors.New("is not valid UTF-8")
 	}
-	p := strictParser{s: string(object)}
+	var room [16]string // on the stack: enough for most
+	p := strictParser{s: string(object), names: room[:0]}
 	p.space()
 	if p.peek() != '{' {
 		return nil, errors.New("is not a JSON object")

@@ -108,6 +108,7 @@ func fromXFCC(h *exchange.Head) (chain []*x509.Certificate, err error) {
 		return nil, errForwardedLong
 	}
 	var leaf, whole []byte
+	empty := true // nginx writes an empty Cert for a client that showed none
 	for rest := value; ; {
 		key, after, found := bytes.Cut(rest, []byte("="))
 		if !found {
@@ -117,6 +118,7 @@ func fromXFCC(h *exchange.Head) (chain []*x509.Certificate, err error) {
 		if !ok {
 			return nil, errForwardedForm
 		}
+		empty = empty && len(text) == 0
 		into := (*[]byte)(nil)
 		switch key = trimSpace(key); {
 		case exchange.EqualFold(key, "cert"):
@@ -138,7 +140,10 @@ func fromXFCC(h *exchange.Head) (chain []*x509.Certificate, err error) {
 		}
 		rest = after[1:]
 	}
-	if len(leaf) == 0 {
+	switch {
+	case leaf != nil && empty:
+		return nil, nil
+	case len(leaf) == 0:
 		return nil, errForwardedBare
 	}
 	if chain, err = appendPEM(nil, leaf); err != nil {

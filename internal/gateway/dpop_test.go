@@ -1,10 +1,13 @@
 package gateway_test
 
 import (
+	"bufio"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -60,15 +63,21 @@ func (h *holder) sign(header map[string]any, claims jwt.MapClaims) string {
 // issuer, which h is too.
 func (h *holder) bound() (token, issuers string) {
 	h.t.Helper()
+	sum := sha256.Sum256(fmt.Appendf(nil, `{"crv":"P-256","kty":"EC","x":"%s","y":"%s"}`, h.x, h.y))
+	return h.boundTo("jkt", sum)
+}
+
+// boundTo is bound for a member of cnf.
+func (h *holder) boundTo(member string, sum [32]byte) (token, issuers string) {
+	h.t.Helper()
 	file := filepath.Join(h.t.TempDir(), "keys.json")
 	set, _ := json.Marshal(map[string]any{"keys": []any{h.jwk()}})
 	if err := os.WriteFile(file, set, 0o600); err != nil {
 		h.t.Fatal(err)
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, `{"crv":"P-256","kty":"EC","x":"%s","y":"%s"}`, h.x, h.y))
 	token = h.sign(map[string]any{"typ": "at+jwt"}, jwt.MapClaims{
 		"iss": "https://login.example.com/", "aud": "orders-api", "sub": "alice", "client_id": "mobile", "exp": time.Now().Unix() + 300,
-		"cnf": map[string]string{"jkt": base64.RawURLEncoding.EncodeToString(sum[:])},
+		"cnf": map[string]string{member: base64.RawURLEncoding.EncodeToString(sum[:])},
 	})
 	return token, fmt.Sprintf("issuers: { corp: { issuer: https://login.example.com/, audience: orders-api, jwksFile: %q } }\n", file)
 }
@@ -148,4 +157,73 @@ func (h *house) serveWith(issuers, words, routes string) string {
 		h.t.Fatal(err)
 	}
 	return h.Addresses()["one"]
+}
+
+// A token that is bound to a certificate is good over a connection that shows
+// it, or through the proxy that was shown it, and nowhere else.
+func TestATokenOfACertificateNeedsTheConnectionThatShowsIt(t *testing.T) {
+	t.Parallel()
+	ca, partners, strangers := newAuthority(t, "servers"), newAuthority(t, "partners"), newAuthority(t, "partners")
+	own, other := partners.issue(nil), partners.issue(nil)
+	// Of the same key, and not from our CA.
+	forged, _ := x509.CreateCertificate(rand.Reader, own.Leaf, strangers.cert, own.Leaf.PublicKey, strangers.key)
+	me := newHolder(t)
+	token, issuers := me.boundTo("x5t#S256", sha256.Sum256(own.Leaf.Raw))
+	ofForged, _ := me.boundTo("x5t#S256", sha256.Sum256(forged))
+	unbound := me.sign(map[string]any{"typ": "at+jwt"}, jwt.MapClaims{
+		"iss": "https://login.example.com/", "aud": "orders-api", "sub": "alice", "client_id": "mobile", "exp": time.Now().Unix() + 300,
+	})
+	issuers = strings.Replace(issuers, "audience", "tokenBinding: mtls, audience", 1)
+	document := func(mode, rest string) string {
+		return issuers + strings.Replace(partner(ca, clientAuth(partners.file(), mode), "", rest), "mtls: true", "jwt: corp", 1)
+	}
+	direct := serveDocument(t, ca, document("optional", ""))
+	proxied := serveDocument(t, ca, document("none", ", limits: { headerSize: 32KiB }, clientCertHeader: { form: client-cert, from: [127.0.0.1/32] }"))
+	strange := serveDocument(t, ca, document("optional", ", limits: { headerSize: 32KiB }, clientCertHeader: { form: client-cert, from: [10.0.0.1/32] }"))
+	for _, c := range []struct {
+		name  string
+		at    *asker
+		shows *tls.Certificate
+		says  []byte // Client-Cert
+		token string
+		want  string
+	}{
+		{"its own", direct, own, nil, token, "in"},
+		{"another of the same CA", direct, other, nil, token, "token_binding_failed"},
+		{"none", direct, nil, nil, token, "token_binding_failed"},
+		{"a stranger's with the same key", direct, &tls.Certificate{Certificate: [][]byte{forged}, PrivateKey: own.PrivateKey}, nil, token, "token_binding_failed"},
+		{"its own, from a CA that is not ours", direct, &tls.Certificate{Certificate: [][]byte{forged}, PrivateKey: own.PrivateKey}, nil, ofForged, "token_binding_failed"},
+		{"its own, of a token that is not bound", direct, own, nil, unbound, "token_binding_failed"},
+		{"none, and its own is only said", direct, nil, own.Leaf.Raw, token, "token_binding_failed"},
+		{"a proxy says its own", proxied, nil, own.Leaf.Raw, token, "in"},
+		{"a proxy says another", proxied, nil, other.Leaf.Raw, token, "token_binding_failed"},
+		{"a proxy says none", proxied, nil, nil, token, "token_binding_failed"},
+		{"a proxy says a stranger's", proxied, nil, forged, ofForged, "token_binding_failed"},
+		{"who is no proxy says its own", strange, other, own.Leaf.Raw, token, "token_binding_failed"},
+	} {
+		var certs []tls.Certificate
+		if c.shows != nil {
+			certs = append(certs, *c.shows)
+		}
+		conn, err := over(t, c.at.address, &tls.Config{ServerName: "a.example", RootCAs: ca.pool(), GetClientCertificate: always(certs)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := ""
+		if c.says != nil {
+			said = "Client-Cert: :" + base64.StdEncoding.EncodeToString(c.says) + ":\r\n"
+		}
+		fmt.Fprintf(conn, "GET /x HTTP/1.1\r\nHost: a.example\r\nAuthorization: Bearer %s\r\n%s\r\n", c.token, said)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := "in" // and no further: there is no backend
+		if resp.StatusCode != 502 {
+			got = c.at.code(resp.Header.Get("X-Request-Id"))
+		}
+		if got != c.want {
+			t.Errorf("%s: %s, want %s; %s", c.name, got, c.want, c.at.said)
+		}
+	}
 }

@@ -109,7 +109,7 @@ func TestDrainFinishesWhatHTTP2HasInFlight(t *testing.T) {
 	}
 	drained := make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), generous)
 		defer cancel()
 		drained <- h.Drain(ctx)
 	}()

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/warder-gateway/warder/internal/exchange"
 )
 
 // mirror is a route to a backend that answers with what it was told of the
@@ -48,12 +50,14 @@ func dialFrom(t *testing.T, from, address string) *conn {
 	return talk(t, c)
 }
 
-func (c *conn) expect(what, path, want string, fields ...string) {
+func (c *conn) expect(what, path, want string, fields ...string) exchange.RequestID {
 	c.t.Helper()
-	status, _, body := c.ask("GET", path, fields...)
+	status, header, body := c.ask("GET", path, fields...)
 	if body, _, _ = strings.Cut(body, "|"); status != 200 || body != want {
 		c.t.Errorf("%s: %d %s\nwant %s", what, status, body, want)
 	}
+	id, _ := exchange.ParseRequestID(header.Get("X-Request-Id"))
+	return id
 }
 
 func TestForwardedFieldsCountFromTrustedProxiesOnly(t *testing.T) {
@@ -65,11 +69,10 @@ func TestForwardedFieldsCountFromTrustedProxiesOnly(t *testing.T) {
 	proxy.expect("a trusted proxy", "/x", "for=203.0.113.9, 10.0.0.7, 127.0.0.1 proto=https host=api.example.com forwarded= real=", spoof...)
 	proxy.expect("the next client of the same connection", "/x", "for=203.0.113.10, 127.0.0.1 proto=http host=local forwarded= real=", "X-Forwarded-For: 203.0.113.10")
 	proxy.expect("a proxy that says nothing", "/x", "for=127.0.0.1 proto=http host=local forwarded= real=", "Forwarded: for=6.6.6.6;proto=https;host=evil")
-	dialFrom(t, "127.0.0.2", address).expect("a stranger", "/x", "for=127.0.0.2 proto=http host=local forwarded= real=", spoof...)
-	eventually(t, "a record of the stranger", func() bool {
-		last, ok := h.records.Last()
-		return ok && last.Client == netip.MustParseAddr("127.0.0.2") && !last.TLS
-	})
+	id := dialFrom(t, "127.0.0.2", address).expect("a stranger", "/x", "for=127.0.0.2 proto=http host=local forwarded= real=", spoof...)
+	if rec := h.recorded(id); rec.Client != netip.MustParseAddr("127.0.0.2") || rec.TLS {
+		t.Errorf("the record of the stranger: %v %v", rec.Client, rec.TLS)
+	}
 }
 
 func TestTheOneFamilyThatIsRead(t *testing.T) {
@@ -98,6 +101,7 @@ func TestTrustIsTakenBackDuringAHandshake(t *testing.T) {
 	for _, protocol := range []string{"h2", "http/1.1"} {
 		h := newHouse(t, nil)
 		words, client := certificate(t)
+		words += ", limits: { headerTimeout: 1m }" // which is not what ends it
 		routes := mirror(t)
 		address := h.serveThrough("127.0.0.1:0", words+", trustedProxies: 127.0.0.1/32", routes)
 		cfg := client.Transport.(*http.Transport).TLSClientConfig.Clone()
@@ -111,7 +115,7 @@ func TestTrustIsTakenBackDuringAHandshake(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(4 * time.Second)) // before headerTimeout ends it
+		c.SetDeadline(time.Now().Add(generous / 2)) // before headerTimeout
 		io.WriteString(c, "GET /x HTTP/1.1\r\nHost: local\r\n\r\n")
 		if b, err := io.ReadAll(c); len(b) > 0 || os.IsTimeout(err) {
 			t.Errorf("%s: the connection goes on: %q %v", protocol, b, err)
@@ -289,7 +293,7 @@ func TestThePROXYHeaderComesBeforeTLS(t *testing.T) {
 			transport.Protocols = new(http.Protocols)
 			transport.Protocols.SetHTTP1(true)
 			t.Cleanup(transport.CloseIdleConnections)
-			client = &http.Client{Transport: transport, Timeout: 10 * time.Second}
+			client = &http.Client{Transport: transport, Timeout: generous}
 		}
 		resp, err := client.Get("https://" + address + "/x")
 		if err != nil {
@@ -370,14 +374,14 @@ func TestBehindHAProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := map[string]string{}
-	text := "global\n  stats timeout 5s\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 10s\n  timeout server 10s\n"
+	text := "global\n  stats timeout 5s\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1m\n  timeout server 1m\n"
 	for name, behind := range map[string]string{"v1": " send-proxy", "v2": " send-proxy-v2", "tls": " send-proxy-v2", "http": ""} {
 		at[name] = freePort(t)
 		mode := ""
 		if name == "http" {
 			mode = "  mode http\n  option forwardfor\n  http-request set-header X-Forwarded-Proto https\n"
 		}
-		check := " check inter 100ms"
+		check := " check inter 100ms fall 1000" // a check that is late is none that failed
 		if behind != "" {
 			check += " check-send-proxy"
 		}

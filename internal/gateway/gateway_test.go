@@ -3,7 +3,9 @@ package gateway_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -96,7 +98,7 @@ func TestConnectionsBeyondTheLimitWait(t *testing.T) {
 	if _, err := three.r.Peek(1); err == nil {
 		t.Error("a third connection was served")
 	}
-	three.SetReadDeadline(time.Now().Add(10 * time.Second))
+	three.SetReadDeadline(time.Now().Add(generous))
 	one.Close()
 	if status, _, _ := three.receive("GET"); status != 200 {
 		t.Errorf("the third, when there was room: %d", status)
@@ -120,15 +122,28 @@ func TestConnectionsBeyondTheLimitWait(t *testing.T) {
 	}
 }
 
-// freePort returns an address that nobody listens on.
+// ports counts the ports that were tried, from one at random on: none is given
+// twice.
+var ports = func() *atomic.Int64 {
+	n := new(atomic.Int64)
+	n.Store(rand.Int64N(22_000))
+	return n
+}()
+
+// freePort returns an address that nobody listens on. Its port is below those
+// that the system gives to clients, and to whoever asks for any: one of those
+// may be somebody else's before it is used.
 func freePort(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+ports.Add(1)%22_000))
+		if err == nil {
+			ln.Close()
+			return ln.Addr().String()
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("no port of 127.0.0.1 is free")
+	return ""
 }
 
 func TestListenersFollowTheConfiguration(t *testing.T) {
@@ -526,7 +541,7 @@ func TestDrainWaitsForListenersThatAreGone(t *testing.T) {
 	}
 	drained := make(chan error)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), generous)
 		defer cancel()
 		drained <- h.Drain(ctx)
 	}()

@@ -23,7 +23,7 @@ func h2cClient(t *testing.T) *http.Client {
 	only.SetUnencryptedHTTP2(true)
 	transport := &http.Transport{Protocols: only, DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: time.Minute}
+	return &http.Client{Transport: transport, Timeout: generous}
 }
 
 // h2cOrigin is a backend that speaks HTTP/2 without TLS, and HTTP/1.1 if asked
@@ -317,7 +317,7 @@ func TestWhatHTTP2ForbidsIsCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(generous))
 	io.WriteString(c, http2.ClientPreface)
 	f := http2.NewFramer(c, c)
 	f.WriteSettings()

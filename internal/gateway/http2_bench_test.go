@@ -129,7 +129,7 @@ func (f *frameClient) ask(n int) {
 	if _, err := f.c.Write(f.out); err != nil {
 		f.t.Fatal(err)
 	}
-	f.c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	f.c.SetReadDeadline(time.Now().Add(generous))
 	received := 0
 	for n > 0 {
 		head, err := f.r.Peek(9)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"time"
 
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
@@ -20,12 +21,17 @@ func (g *Gateway) local(x *exchange.Exchange, sink exchange.Sink, r *snapshot.Ro
 		g.refuse(x, sink, fault.RequestMalformed)
 		return fault.RequestMalformed
 	}
-	w := &localWriter{x: x, sink: sink, header: http.Header{}, code: none, head: req.Method == http.MethodHead}
+	w := &localWriter{x: x, sink: sink, header: http.Header{}, head: req.Method == http.MethodHead, code: none, noted: none}
 	r.Local.ServeHTTP(w, req)
+	if w.code != none {
+		w.edit()
+		g.refusePerson(x, sink, w.code, w.back)
+		return w.code
+	}
 	if err := w.finish(); err != nil {
 		return g.clientGone(x, err)
 	}
-	return w.code
+	return w.noted
 }
 
 // request makes a net/http request of an exchange.
@@ -74,15 +80,25 @@ type localWriter struct {
 	sink   exchange.Sink
 	header http.Header
 	status int
-	code   fault.Code // why the answer is a refusal; none: it is not
+	noted  fault.Code // why an answer of the handler's own is a refusal; none: it is not
 	body   bytes.Buffer
 	head   bool
+	code   fault.Code // of a refusal; none: the handler has answered
+	back   string     // where to begin anew
+}
+
+// Refuse has the request refused with the page of its code, in place of an
+// answer. The reason is for the operator. Fields that were set stay; those of
+// every refusal are set anew.
+func (w *localWriter) Refuse(code fault.Code, reason, back string) {
+	w.code, w.x.Reason, w.back = code, reason, back
+	w.x.RetryAfter = 5 * time.Second
 }
 
 func (w *localWriter) Header() http.Header { return w.header }
 
-// Refused notes that the answer is a refusal, and why, for the record.
-func (w *localWriter) Refused(code fault.Code, reason string) { w.code, w.x.Reason = code, reason }
+// Refused notes that the handler's own answer is a refusal, and why.
+func (w *localWriter) Refused(code fault.Code, reason string) { w.noted, w.x.Reason = code, reason }
 
 // Happened notes an event of security, a constant.
 func (w *localWriter) Happened(event string) { w.x.Event = event }
@@ -102,11 +118,7 @@ func (w *localWriter) finish() error {
 	w.WriteHeader(http.StatusOK)
 	w.x.Resp.Reset()
 	w.x.Resp.Status = w.status
-	for name, values := range w.header {
-		for _, v := range values {
-			w.x.RespEdit.Add(name, []byte(v))
-		}
-	}
+	w.edit()
 	w.x.RespEdit.SetKnown(exchange.HeaderRequestID, w.x.IDText())
 	pin(w.x)
 	body := w.body.Bytes()
@@ -118,4 +130,12 @@ func (w *localWriter) finish() error {
 	}
 	w.x.BytesOut += int64(len(body))
 	return w.sink.Finish(nil)
+}
+
+func (w *localWriter) edit() {
+	for name, values := range w.header {
+		for _, v := range values {
+			w.x.RespEdit.Add(name, []byte(v))
+		}
+	}
 }

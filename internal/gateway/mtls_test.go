@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -458,6 +459,30 @@ func TestWhatAResponderSaysDecides(t *testing.T) {
 	}
 }
 
+// A hundred connections at once of one client are one question to its CA.
+func TestManyHandshakesAreOneQuestion(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"optional", "required"} {
+		ca, partners := newAuthority(t, "servers"), newRevoker(t, "partners")
+		r := newResponder(t, partners)
+		a := serveDocument(t, ca, partner(ca, fmt.Sprintf(", clientAuth: { caFile: %q, mode: %s, ocsp: %q }", partners.file(), mode, r.URL), acme, ""))
+		cert := partners.issue(nil)
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() {
+				status, err := asked(t, a.address, "a.example", &tls.Config{ServerName: "a.example", RootCAs: ca.pool(), GetClientCertificate: always([]tls.Certificate{*cert})})
+				if err != nil || status != http.StatusBadGateway { // its upstream is nobody
+					t.Errorf("%s: %d %v", mode, status, err)
+				}
+			})
+		}
+		all.Wait()
+		if n := r.asked.Load(); n != 1 {
+			t.Errorf("%s: asked %d times", mode, n)
+		}
+	}
+}
+
 func TestAForwardedCertificateIsVerifiedAgain(t *testing.T) {
 	t.Parallel()
 	ca, partners, stranger := newAuthority(t, "servers"), newAuthority(t, "partners"), newAuthority(t, "partners")
@@ -494,6 +519,9 @@ func TestAForwardedCertificateIsVerifiedAgain(t *testing.T) {
 			"good":              {[]string{`X-Forwarded-Client-Cert: By=spiffe://x;Hash=00;Cert="` + text(good) + `";Subject="CN=\"a, b;c\"";URI=;DNS=x`}, "in"},
 			"with its chain":    {[]string{`X-Forwarded-Client-Cert: Cert="` + text(deep) + `";Chain="` + text(deep, between.cert) + `"`}, "in"},
 			"of a stranger":     {[]string{`X-Forwarded-Client-Cert: Cert="` + text(bad) + `"`}, "certificate_untrusted"},
+			"none, by nginx":    {[]string{`X-Forwarded-Client-Cert: Cert=""`}, "certificate_missing"},
+			"none, and a name":  {[]string{`X-Forwarded-Client-Cert: Cert="";DNS=batch.acme.example`}, "certificate_untrusted"},
+			"a name, and none":  {[]string{`X-Forwarded-Client-Cert: DNS=batch.acme.example;Cert=""`}, "certificate_untrusted"},
 			"only a hash":       {[]string{`X-Forwarded-Client-Cert: Hash=0123;DNS=batch.acme.example`}, "certificate_untrusted"},
 			"two hops":          {[]string{`X-Forwarded-Client-Cert: Cert="` + text(good) + `",Cert="` + text(good) + `"`}, "certificate_untrusted"},
 			"two certificates":  {[]string{`X-Forwarded-Client-Cert: Cert="` + text(good) + `";Cert="` + text(good) + `"`}, "certificate_untrusted"},

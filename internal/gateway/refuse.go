@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"html"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,12 @@ import (
 // it. Callers of gRPC get a status of theirs instead. Response edits made so
 // far are kept. It returns false when nothing could be sent any more.
 func (g *Gateway) refuse(x *exchange.Exchange, sink exchange.Sink, code fault.Code) bool {
+	return g.refusePerson(x, sink, code, "")
+}
+
+// refusePerson is refuse for what may be shown to somebody who can begin anew,
+// at a path of ours; "": nowhere.
+func (g *Gateway) refusePerson(x *exchange.Exchange, sink exchange.Sink, code fault.Code, back string) bool {
 	x.Resp.Reset()
 	x.Resp.Status = code.Status()
 	e := &x.RespEdit
@@ -34,8 +41,9 @@ func (g *Gateway) refuse(x *exchange.Exchange, sink exchange.Sink, code fault.Co
 	if code == fault.MethodNotAllowed && x.Allow != "" {
 		e.Set("Allow", []byte(x.Allow))
 	}
+	wait := int64(0)
 	if status := code.Status(); status == 429 || status == 503 {
-		wait := max(1, int64((x.RetryAfter+time.Second-1)/time.Second))
+		wait = max(1, int64((x.RetryAfter+time.Second-1)/time.Second))
 		e.Set("Retry-After", strconv.AppendInt(x.Alloc(20)[:0], wait, 10))
 	}
 	if asksGRPC(&x.Req) {
@@ -43,10 +51,15 @@ func (g *Gateway) refuse(x *exchange.Exchange, sink exchange.Sink, code fault.Co
 	}
 	var page []byte
 	switch form := insists(&x.Req); form {
-	case "text/html", "text/plain":
-		e.Set("Content-Type", []byte(form+"; charset=utf-8"))
+	case "text/html":
+		e.Set("Content-Type", []byte("text/html; charset=utf-8"))
+		e.Set("Content-Security-Policy", []byte(fault.PagePolicy))
+		e.Set("X-Frame-Options", []byte("DENY"))
+		page = code.AppendPage(nil, x.IDText(), wait, html.EscapeString(back))
+	case "text/plain":
+		e.Set("Content-Type", []byte("text/plain; charset=utf-8"))
 		e.Set("Content-Security-Policy", []byte("default-src 'none'"))
-		page = plainPage(x, code, form)
+		page = plainPage(x, code)
 	default:
 		e.Set("Content-Type", []byte("application/problem+json"))
 		page = problem(x, code)
@@ -102,11 +115,8 @@ func problem(x *exchange.Exchange, code fault.Code) []byte {
 	return append(b, "\"}\n"...)
 }
 
-func plainPage(x *exchange.Exchange, code fault.Code, form string) []byte {
+func plainPage(x *exchange.Exchange, code fault.Code) []byte {
 	b := x.Alloc(512)[:0]
-	if form == "text/html" {
-		b = append(b, "<!doctype html><meta charset=utf-8><title>Refused</title><p>"...)
-	}
 	b = append(b, code.Detail()...)
 	b = append(b, " ("...)
 	b = append(b, code.Public().String()...)
@@ -116,8 +126,11 @@ func plainPage(x *exchange.Exchange, code fault.Code, form string) []byte {
 }
 
 // insists returns text/html or text/plain if the client accepts that and no
-// JSON at all; otherwise "".
+// JSON at all; otherwise "". A browser accepts everything, and insists on HTML
+// where it says that it will show its user the answer.
 func insists(h *exchange.Head) (form string) {
+	mode, _ := h.Get(exchange.HeaderSecFetchMode)
+	shown := string(mode) == "navigate"
 	for i := range h.Fields {
 		if h.Fields[i].ID != exchange.HeaderAccept {
 			continue
@@ -126,6 +139,8 @@ func insists(h *exchange.Head) (form string) {
 			media, _, _ := bytes.Cut(item, []byte(";"))
 			media = bytes.TrimSpace(media)
 			switch {
+			case shown && form == "" && exchange.EqualFold(media, "text/html"):
+				return "text/html"
 			case exchange.EqualFold(media, "*/*"), exchange.EqualFold(media, "application/*"),
 				exchange.EqualFold(media, "application/json"), exchange.EqualFold(media, "application/problem+json"):
 				return ""

@@ -84,7 +84,7 @@ func TestAnIdleHTTP2ConnectionMakesRoom(t *testing.T) {
 	for range 3 {
 		again := transport.Clone()
 		defer again.CloseIdleConnections()
-		res, err := (&http.Client{Transport: again, Timeout: 10 * time.Second}).Get("https://" + address + "/x")
+		res, err := (&http.Client{Transport: again, Timeout: generous}).Get("https://" + address + "/x")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,26 +122,32 @@ func TestAnAddressHasItsShareOfConnections(t *testing.T) {
 	}
 	one := dialFor(t, address, "203.0.113.9")
 	works("the first", one)
-	var two *conn
-	eventually(t, "the second, in place of the first once that is idle", func() bool {
-		two = dialFor(t, address, "203.0.113.9")
-		io.WriteString(two, "GET /x HTTP/1.1\r\nHost: local\r\n\r\n")
-		_, err := two.r.Peek(1)
-		return err == nil
-	})
-	two.receive("GET")
+	// instead connects in place of one that was answered, once that is idle:
+	// which may be a moment after its answer has come.
+	instead := func(what, client string) (c *conn) {
+		t.Helper()
+		eventually(t, what, func() bool {
+			c = dialFor(t, address, client)
+			io.WriteString(c, "GET /x HTTP/1.1\r\nHost: local\r\n\r\n")
+			_, err := c.r.Peek(1)
+			return err == nil
+		})
+		c.receive("GET")
+		return c
+	}
+	two := instead("the second, in place of the first", "203.0.113.9")
 	one.ended()
-	refused := h.Door().Refused
 	works("another address", dialFor(t, address, "203.0.113.10"))
 	works("IPv6", dialFor(t, address, "2001:db8::1"))
 	works("another network of IPv6", dialFor(t, address, "2001:db8:0:1::1"))
 
 	two.send("GET", "/x", "Wait: yes")
 	eventually(t, "the second is served", func() bool { return asked.Load() == 1 })
-	dialFor(t, address, "203.0.113.9").ended()
-	six := dialFor(t, address, "2001:db8::1")
+	six := instead("one of IPv6, in place of another of its network", "2001:db8::1")
 	six.send("GET", "/x", "Wait: yes")
 	eventually(t, "one of IPv6 is served", func() bool { return asked.Load() == 2 })
+	refused := h.Door().Refused
+	dialFor(t, address, "203.0.113.9").ended()
 	dialFor(t, address, "2001:db8::ffff").ended()
 	if d := h.Door(); d.Refused != refused+2 || d.Evicted != 2 {
 		t.Errorf("%+v", d)
@@ -203,7 +209,7 @@ func TestWhoHasNotSpokenDoesNotHoldTheDrain(t *testing.T) {
 		t.Errorf("drain: %v", err)
 	}
 	for _, c := range []net.Conn{silent, half, handshake, mute, preface, plain} {
-		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		c.SetReadDeadline(time.Now().Add(generous))
 		if _, err := io.Copy(io.Discard, c); isTimeout(err) {
 			t.Errorf("%v stays open", c.LocalAddr())
 		}

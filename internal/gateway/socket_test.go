@@ -44,7 +44,7 @@ func listen(t *testing.T, talk func(c net.Conn, in *bufio.Reader, r *http.Reques
 				return
 			}
 			s.conns.Add(1)
-			c.SetDeadline(time.Now().Add(time.Minute))
+			c.SetDeadline(time.Now().Add(generous))
 			go func() {
 				defer func() { s.over <- struct{}{} }()
 				defer c.Close()

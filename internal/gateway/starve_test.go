@@ -33,7 +33,7 @@ func dialHTTP2(t *testing.T, address string, client *http.Client, window uint32)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(generous))
 	f := &framer{Conn: c}
 	f.enc = hpack.NewEncoder(&f.buf)
 	io.WriteString(c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")

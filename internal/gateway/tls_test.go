@@ -109,12 +109,12 @@ func (a *authority) pool() *x509.CertPool {
 // client hears with the first answer that its certificate was not taken.
 func over(t testing.TB, address string, cfg *tls.Config) (*tls.Conn, error) {
 	t.Helper()
-	d := net.Dialer{Timeout: 10 * time.Second}
+	d := net.Dialer{Timeout: generous}
 	c, err := tls.DialWithDialer(&d, "tcp", address, cfg)
 	if err != nil {
 		return nil, err
 	}
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(generous))
 	t.Cleanup(func() { c.Close() })
 	return c, nil
 }
@@ -391,7 +391,7 @@ func TestARenewedCertificateLosesNoConnection(t *testing.T) {
 		return new(net.Dialer).DialContext(ctx, "tcp", address)
 	}}
 	defer transport.CloseIdleConnections()
-	h2 := &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	h2 := &http.Client{Transport: transport, Timeout: generous}
 	for i := range 3 {
 		if status, _, err := get(old, "a.example"); err != nil || status != 401 {
 			t.Fatalf("HTTP/1.1 after %d renewals: %d, %v", i, status, err)

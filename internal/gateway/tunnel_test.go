@@ -30,7 +30,7 @@ func TestAWebSocketIsJoinedBothWays(t *testing.T) {
 			if _, err := in.Peek(1); err == nil {
 				early.Add(1)
 			}
-			c.SetReadDeadline(time.Now().Add(20 * time.Second))
+			c.SetReadDeadline(time.Now().Add(generous))
 			for name, want := range map[string]string{
 				"Connection": "Upgrade", "Upgrade": "websocket", "Sec-Websocket-Key": webSocketKey, "Sec-Websocket-Version": "13",
 				"Sec-Websocket-Protocol": "a, b", "X-Forwarded-For": "127.0.0.1", "Content-Length": "",
@@ -382,7 +382,7 @@ func TestDrainTellsAClientToGoBetweenTwoFrames(t *testing.T) {
 	if b, err := c.r.Peek(5); err != nil {
 		t.Fatalf("%q %v", b, err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), generous)
 	defer cancel()
 	drained := make(chan error, 1)
 	half <- true

@@ -23,7 +23,7 @@ func load(t *testing.T, cfg keys.RemoteConfig) keys.Status {
 	r := keys.NewRemote(cfg)
 	r.Start()
 	defer r.Close()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if s := r.Status(); s.Err != nil || !s.Loaded.IsZero() {
 			if s.Err != nil {
 				if _, err := r.Find(t.Context(), "k", "EdDSA", false); fault.Of(err) != fault.IdentityUnavailable {

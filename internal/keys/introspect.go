@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"runtime/debug"
 	"strings"
@@ -21,8 +22,10 @@ import (
 
 // Bounds of introspection.
 const (
-	introspectTimeout = 2 * time.Second // of one call, discovery included
+	introspectTimeout = 2 * time.Second // of one call, discovery included, unless configured
 	maxFlights        = 64              // calls at once
+	plentyFlights     = 32              // so many may all be of one network
+	networkFlights    = 8               // of one network, beyond that
 	maxAnswerBytes    = 64 << 10
 	maxEndpoint       = 2 << 10          // bytes of a URL that was discovered
 	maxNegative       = 10 * time.Second // how long a bad token is remembered
@@ -37,12 +40,13 @@ type IntrospectorConfig struct {
 	Own      []uint16       // loopback ports of our own surfaces: never dialled
 	Auth     *ClientAuth
 	Cache    time.Duration // how long an answer is believed; 0: it is not remembered
+	Within   time.Duration // how long one call may take; 0: two seconds
 	Log      *slog.Logger  // nil: silent
 }
 
 // Introspector asks an issuer about tokens (RFC 7662), and remembers for a
 // short time what it said. At most one call is on its way for each token, at
-// most 64 in all, none longer than two seconds. Whatever is no good answer is
+// most 64 in all, none longer than Within. Whatever is no good answer is
 // an outage: it says nothing about a token and is not remembered. Safe for
 // concurrent use.
 type Introspector struct {
@@ -61,6 +65,7 @@ type Introspector struct {
 
 	mu      sync.Mutex
 	flights map[VerdictID]*flight
+	of      map[netip.Prefix]int // flights of each network
 
 	told   bool      // the operator knows of an outage; guarded by mu
 	toldAt time.Time // when it was last told of; guarded by mu
@@ -72,6 +77,7 @@ type Introspector struct {
 
 // flight is one call and those who wait for it.
 type flight struct {
+	from  netip.Prefix
 	over  chan struct{} // closed when value and err are there
 	value Remembered
 	err   error
@@ -93,13 +99,17 @@ func NewIntrospector(cfg IntrospectorConfig) *Introspector {
 		discovery: make(chan struct{}, 1),
 		source:    newSource(RemoteConfig{Issuer: cfg.Issuer, CAPool: cfg.CAPool, Own: cfg.Own}),
 		flights:   map[VerdictID]*flight{},
+		of:        map[netip.Prefix]int{},
 	}
 	if i.cfg.Log == nil {
 		i.cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if i.cfg.Within == 0 {
+		i.cfg.Within = introspectTimeout
+	}
 	i.vouches.alive.Store(true)
-	i.secure = newTransport(cfg.CAPool, dial.Rules{Own: cfg.Own, Timeout: introspectTimeout})
-	i.plain = newTransport(cfg.CAPool, dial.Rules{Own: cfg.Own, Timeout: introspectTimeout, LoopbackOnly: true})
+	i.secure = newTransport(cfg.CAPool, dial.Rules{Own: cfg.Own, Timeout: i.cfg.Within})
+	i.plain = newTransport(cfg.CAPool, dial.Rules{Own: cfg.Own, Timeout: i.cfg.Within, LoopbackOnly: true})
 	for _, t := range []*http.Transport{i.secure, i.plain} {
 		t.TLSClientConfig.Certificates = cfg.Auth.certificates()
 		t.DisableKeepAlives = false
@@ -138,15 +148,19 @@ func (i *Introspector) Known(id *VerdictID, now time.Time) Remembered {
 
 // Ask returns what conclude makes of the issuer's answer about token, which id
 // names. now is the time from which the answer is remembered. Errors are
-// *fault.Error, identity_unavailable, or what begin returned.
+// *fault.Error, identity_unavailable, rate_limited, or what begin returned.
+//
+// from is the network of the caller. While calls are scarce none has more than
+// a few of them: whoever sends tokens about which the issuer is slow leaves
+// room for others.
 //
 // begin is called before a call is made on behalf of this caller, and may
 // refuse it; not when the caller waits for the call of another. conclude is
 // called once for a call, by another goroutine, with the members of the
 // answer; of a token that is not active they mean nothing.
-func (i *Introspector) Ask(ctx context.Context, id *VerdictID, token string, now time.Time, begin func() error, conclude func(active bool, answer exchange.Claims) Conclusion) (Remembered, error) {
+func (i *Introspector) Ask(ctx context.Context, from netip.Prefix, id *VerdictID, token string, now time.Time, begin func() error, conclude func(active bool, answer exchange.Claims) Conclusion) (Remembered, error) {
 	for {
-		f, fresh, known, err := i.join(id, now)
+		f, fresh, known, err := i.join(from, id, now)
 		if f == nil {
 			return known, err
 		}
@@ -187,7 +201,7 @@ var errAbandoned = errors.New("abandoned")
 // join returns the call for id that is on its way, or a fresh one that the
 // caller has to launch or to end. It returns none if the answer came meanwhile,
 // or if there is no room.
-func (i *Introspector) join(id *VerdictID, now time.Time) (f *flight, fresh bool, known Remembered, err error) {
+func (i *Introspector) join(from netip.Prefix, id *VerdictID, now time.Time) (f *flight, fresh bool, known Remembered, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if f := i.flights[*id]; f != nil {
@@ -196,11 +210,15 @@ func (i *Introspector) join(id *VerdictID, now time.Time) (f *flight, fresh bool
 	if known := i.Known(id, now); known != nil {
 		return nil, false, known, nil
 	}
-	if len(i.flights) >= maxFlights {
+	switch {
+	case len(i.flights) >= plentyFlights && i.of[from] >= networkFlights:
+		return nil, false, nil, fault.New(fault.RateLimited, fmt.Sprintf("%d calls to the issuer are on their way already, %d of them for this network", len(i.flights), i.of[from]))
+	case len(i.flights) >= maxFlights:
 		return nil, false, nil, fault.New(fault.IdentityUnavailable, fmt.Sprintf("%d calls to the issuer are on their way already", maxFlights))
 	}
-	f = &flight{over: make(chan struct{})}
+	f = &flight{from: from, over: make(chan struct{})}
 	i.flights[*id] = f
+	i.of[from]++
 	return f, true, nil, nil
 }
 
@@ -222,6 +240,9 @@ func (i *Introspector) end(f *flight, id *VerdictID, value Remembered, err error
 	f.value, f.err = value, err
 	i.mu.Lock()
 	delete(i.flights, *id)
+	if i.of[f.from]--; i.of[f.from] == 0 {
+		delete(i.of, f.from)
+	}
 	i.mu.Unlock()
 	close(f.over)
 }
@@ -233,7 +254,7 @@ func (i *Introspector) fly(f *flight, id *VerdictID, token string, now time.Time
 			i.end(f, id, nil, fault.New(fault.IdentityUnavailable, "a bug in the gateway; the application log has its stack"))
 		}
 	}()
-	ctx, cancel := context.WithTimeout(i.ctx, introspectTimeout)
+	ctx, cancel := context.WithTimeout(i.ctx, i.cfg.Within)
 	defer cancel()
 	active, answer, err := i.call(ctx, token)
 	i.report(err)

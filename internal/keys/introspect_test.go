@@ -21,6 +21,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -188,7 +189,7 @@ type heard struct {
 func ask(t testing.TB, in *keys.Introspector, token string) (string, error) {
 	t.Helper()
 	id := keys.VerdictID{Token: [16]byte([]byte(fmt.Sprintf("%-16.16s", token)))}
-	v, err := in.Ask(context.Background(), &id, token, time.Now(), func() error { return nil }, func(active bool, answer exchange.Claims) keys.Conclusion {
+	v, err := in.Ask(context.Background(), netip.Prefix{}, &id, token, time.Now(), func() error { return nil }, func(active bool, answer exchange.Claims) keys.Conclusion {
 		return keys.Conclusion{Value: &heard{text: fmt.Sprint(active, " ", answer)}, Good: active, Expires: time.Now().Add(time.Hour)}
 	})
 	if s, ok := v.(*heard); ok {
@@ -403,7 +404,7 @@ func TestWhoMayNotAskLeavesItToTheNext(t *testing.T) {
 	began, refused := make(chan struct{}), make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		_, err := in.Ask(context.Background(), &id, "opaque", time.Now(), func() error {
+		_, err := in.Ask(context.Background(), netip.Prefix{}, &id, "opaque", time.Now(), func() error {
 			close(began)
 			<-refused
 			return refusal
@@ -430,13 +431,13 @@ func TestABugInAConclusionCostsOneAnswer(t *testing.T) {
 	var told bytes.Buffer
 	in := keys.NewIntrospector(keys.IntrospectorConfig{Issuer: "https://idp.example", Endpoint: e.URL, CAPool: e.pool(), Auth: basic(t), Log: slog.New(slog.NewTextHandler(&told, nil))})
 	id := keys.VerdictID{Token: [16]byte([]byte(fmt.Sprintf("%-16.16s", "opaque")))}
-	v, err := in.Ask(context.Background(), &id, "opaque", time.Now(), func() error { return nil }, func(bool, exchange.Claims) keys.Conclusion { panic("a bug") })
+	v, err := in.Ask(context.Background(), netip.Prefix{}, &id, "opaque", time.Now(), func() error { return nil }, func(bool, exchange.Claims) keys.Conclusion { panic("a bug") })
 	if v != nil || fault.Of(err) != fault.IdentityUnavailable {
 		t.Errorf("after a panic: %v %v", v, err)
 	}
 	func() {
 		defer func() { recover() }() // as who serves the request does
-		in.Ask(context.Background(), &id, "opaque", time.Now(), func() error { panic("another") }, nil)
+		in.Ask(context.Background(), netip.Prefix{}, &id, "opaque", time.Now(), func() error { panic("another") }, nil)
 	}()
 	if got, err := ask(t, in, "opaque"); err != nil || !strings.HasPrefix(got, "true") {
 		t.Errorf("the next one: %q %v", got, err)

@@ -49,7 +49,7 @@ func (p *Party) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if host := hostname(r.URL.Host); r.URL.Scheme != "https" && host != "localhost" && host != "127.0.0.1" && host != "[::1]" {
-		p.refuse(w, fault.TransportInsecure, "", "the request came in the clear")
+		p.refuse(w, fault.TransportInsecure, "logins need HTTPS, but on this machine", "")
 		return
 	}
 	switch what {
@@ -62,7 +62,7 @@ func (p *Party) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case pathDone:
 		p.done(w)
 	default:
-		p.refuse(w, fault.RouteUnknown, "", "there is no such page")
+		p.refuse(w, fault.RouteUnknown, "there is no such page", "")
 	}
 }
 

@@ -2,13 +2,10 @@ package login
 
 import (
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"html"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -23,10 +20,10 @@ func (p *Party) logout(w http.ResponseWriter, r *http.Request) {
 	cookie := onlyCookie(r, p.cookie)
 	if !ownPage(r) {
 		if r.Method == http.MethodPost {
-			p.refuse(w, fault.CSRFRefused, "", "neither Sec-Fetch-Site nor Origin says that a page of this site asks")
+			p.refuse(w, fault.CSRFRefused, "neither Sec-Fetch-Site nor Origin says that a page of this site asks", "")
 			return
 		}
-		p.say(w, http.StatusOK, "Log out?", `<form method="post"><button>Log out</button></form>`)
+		p.say(w, "Log out?", `<p>Your session here, and that at the issuer, will end. To stay logged in, leave this page.</p><form method="post"><button>Log out</button></form>`)
 		return
 	}
 	to := p.external(r, pathDone)
@@ -67,7 +64,7 @@ func ownPage(r *http.Request) bool {
 
 // done says that the logout is complete.
 func (p *Party) done(w http.ResponseWriter) {
-	p.say(w, http.StatusOK, "You are logged out", `<p><a href="/">Back to the application</a>`)
+	p.say(w, "You are logged out", `<p><a class="do" href="/">Back to the application</a></p>`)
 }
 
 // backChannel ends sessions at the word of the issuer (OpenID Connect
@@ -157,12 +154,13 @@ func (p *Party) endAll(r *http.Request, sub, sid string) (n int, err error) {
 // fails says that a login, or a logout, could not be completed, and tells the
 // operator why.
 func (p *Party) fails(w http.ResponseWriter, code fault.Code, back string, err error) {
-	p.refuse(w, code, back, err.Error())
+	p.cfg.Log.Warn("login failed", "issuer", p.cfg.Name, "code", code.String(), "error", err)
+	p.refuse(w, code, err.Error(), back)
 }
 
-// Recorder is a ResponseWriter whose requests leave a record.
+// Recorder is an http.ResponseWriter whose requests leave a record.
 type Recorder interface {
-	// Refused notes that the answer is a refusal, and why, for operators.
+	// Refused notes that an answer of ours is a refusal, and why, for operators.
 	Refused(code fault.Code, reason string)
 	// Happened notes an event of security, a constant.
 	Happened(event string)
@@ -175,36 +173,33 @@ func note(w http.ResponseWriter, code fault.Code, reason string) {
 	}
 }
 
-// refuse says no to a browser, in words of the catalogue, and tells operators why.
-func (p *Party) refuse(w http.ResponseWriter, code fault.Code, back, reason string) {
-	note(w, code, reason)
+// Refuser is an http.ResponseWriter of whoever writes refusals.
+type Refuser interface {
+	// Refuse refuses the request in place of an answer. back is a path of ours
+	// where the user may begin anew, "" for none.
+	Refuse(code fault.Code, reason, back string)
+}
+
+// refuse says no to a browser.
+func (p *Party) refuse(w http.ResponseWriter, code fault.Code, reason, back string) {
 	if code.Status() == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", Challenge(p.cfg.Name))
 	}
-	if code.Status() == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", strconv.Itoa(5))
+	if r, ok := w.(Refuser); ok {
+		r.Refuse(code, reason, back)
+		return
 	}
-	more := "<p>" + html.EscapeString(code.Public().String())
-	if back != "" {
-		more += `<p><a href="` + html.EscapeString(back) + `">Try again</a>`
-	}
-	p.say(w, code.Status(), strings.TrimSuffix(code.Public().Detail(), "."), more)
+	w.WriteHeader(code.Status())
 }
 
 // Challenge is that of a route that wants a browser session.
 func Challenge(name string) string { return `Cookie realm="` + name + `"` }
 
-const look = `body{font:16px/1.5 system-ui,sans-serif;max-width:32em;margin:15vh auto;padding:0 1em;color:#222}h1{font-size:1.4em}button{font:inherit;padding:.4em 1.2em}`
-
-// say writes a page of ours. body is HTML.
-func (p *Party) say(w http.ResponseWriter, status int, title, body string) {
-	sum := sha256.Sum256([]byte(look))
+// say writes a page of ours. title and body are HTML.
+func (p *Party) say(w http.ResponseWriter, title, body string) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'; frame-ancestors 'none'; base-uri 'none'")
+	h.Set("Content-Security-Policy", fault.PagePolicy)
 	h.Set("X-Frame-Options", "DENY")
-	w.WriteHeader(status)
-	title = html.EscapeString(title)
-	w.Write([]byte(`<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>` + title +
-		`</title><style>` + look + `</style><h1>` + title + `</h1>` + body + "\n"))
+	w.Write(fault.AppendPage(nil, title, body))
 }

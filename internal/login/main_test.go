@@ -220,7 +220,11 @@ type record struct {
 }
 
 func (r *record) Refused(code fault.Code, reason string) { r.code, r.reason = code, reason }
-func (r *record) Happened(event string)                  { r.event = event }
+func (r *record) Refuse(code fault.Code, reason, _ string) {
+	r.code, r.reason = code, reason
+	r.WriteHeader(code.Status())
+}
+func (r *record) Happened(event string) { r.event = event }
 
 // visit asks for one of the routes, with cookies.
 func (i *instance) visit(method, at, body string, cookies map[string]string, fields ...string) *record {

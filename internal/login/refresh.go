@@ -71,7 +71,7 @@ func (p *Party) refresh(ctx context.Context, s *session, now time.Time) error {
 // reread puts the store's version of a session in force.
 func (p *Party) reread(ctx context.Context, s *session) error {
 	all := p.cfg.Sessions
-	ctx, cancel := context.WithTimeout(ctx, writeWithin)
+	ctx, cancel := context.WithTimeout(ctx, all.writing)
 	defer cancel()
 	r, err := all.store.Load().Get(ctx, kindSession, string(s.digest[:]))
 	switch {

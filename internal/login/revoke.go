@@ -101,7 +101,7 @@ func (s *Sessions) end(ctx context.Context, digests ...[32]byte) error {
 	if st == nil {
 		return errors.New("there is no store")
 	}
-	ctx, cancel := context.WithTimeout(ctx, writeWithin)
+	ctx, cancel := context.WithTimeout(ctx, s.writing)
 	defer cancel()
 	for _, d := range digests {
 		if _, err := st.Commit(ctx, store.Delete(kindSession, string(d[:]), 0)); err != nil && !errors.Is(err, store.ErrNotFound) {

@@ -166,7 +166,7 @@ func (p *Party) read(d [32]byte, cookie, host string, now time.Time) (*session, 
 	default:
 		return nil, unavailable("64 sessions are asked for already", nil)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), loadWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), all.loading)
 	defer cancel()
 	r, err := st.Get(ctx, kindSession, string(d[:]))
 	have := all.get(d)
@@ -285,7 +285,7 @@ func (p *Party) begin(ctx context.Context, host string, doc document) (cookie st
 	if next.claims, err = payload(doc.IDToken); err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, writeWithin)
+	ctx, cancel := context.WithTimeout(ctx, all.writing)
 	defer cancel()
 	if next.version, err = st.Commit(ctx, writes...); err != nil {
 		return "", err
@@ -309,7 +309,7 @@ func (p *Party) update(ctx context.Context, s *session, from *state, doc documen
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, writeWithin)
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Sessions.writing)
 	defer cancel()
 	if next.version, err = st.Commit(ctx, store.Update(r)); err != nil {
 		return err
@@ -328,7 +328,7 @@ func (p *Party) once(ctx context.Context, what, value string, until time.Time) e
 	if st == nil {
 		return errors.New("there is no store yet")
 	}
-	ctx, cancel := context.WithTimeout(ctx, writeWithin)
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Sessions.writing)
 	defer cancel()
 	_, err := st.Commit(ctx, store.Create(store.Record{Kind: kindUsed, ID: p.used(what, value), Expires: until}))
 	return err
@@ -336,7 +336,7 @@ func (p *Party) once(ctx context.Context, what, value string, until time.Time) e
 
 // again takes back what once has noted.
 func (p *Party) again(ctx context.Context, what, value string) {
-	ctx, cancel := context.WithTimeout(ctx, writeWithin)
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Sessions.writing)
 	defer cancel()
 	p.cfg.Sessions.store.Load().Commit(ctx, store.Delete(kindUsed, p.used(what, value), 0))
 }

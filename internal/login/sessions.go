@@ -39,6 +39,8 @@ type Sessions struct {
 	log *slog.Logger
 	now func() time.Time
 
+	loading, writing time.Duration // loadWithin and writeWithin, or what AskWithin was told
+
 	keys  atomic.Pointer[keys.DataKeys] // nil: nothing can be sealed yet
 	store atomic.Pointer[store.Store]   // nil: there is none yet
 	heard atomic.Int64                  // when the store was last heard of, in ms
@@ -121,7 +123,7 @@ type touch struct {
 // a store. now is the clock.
 func NewSessions(log *slog.Logger, now func() time.Time) *Sessions {
 	s := &Sessions{
-		log: log, now: now, loads: make(chan struct{}, mostLoads), touches: make(chan touch, touchRoom),
+		log: log, now: now, loading: loadWithin, writing: writeWithin, loads: make(chan struct{}, mostLoads), touches: make(chan touch, touchRoom),
 		ends: make(chan *session, endRoom), doubted: make(chan struct{}, 1), flights: map[[32]byte]*flight{},
 	}
 	for i := range s.held {
@@ -129,6 +131,10 @@ func NewSessions(log *slog.Logger, now func() time.Time) *Sessions {
 	}
 	return s
 }
+
+// AskWithin gives the store another time to answer a request that waits for
+// it, and no less than before to write. To be called before Run.
+func (s *Sessions) AskWithin(d time.Duration) { s.loading, s.writing = d, max(d, writeWithin) }
 
 // Unlock gives the keys that sessions are sealed with.
 func (s *Sessions) Unlock(k *keys.DataKeys) { s.keys.Store(k) }

@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/warder-gateway/warder/internal/store"
+	"github.com/warder-gateway/warder/internal/store/storetest"
 )
 
-// soon is how long tests wait for what should come at once.
-const soon = 20 * time.Second
+// soon is how long tests wait for what should come at once, and how long the
+// stores of tests may: a busy machine makes them slow and never red.
+const soon = time.Minute
 
 // copyOf is a reader's copy of the store in memory: what a directory does.
 type copyOf struct {
@@ -353,15 +355,17 @@ func TestAStreamSeesOneMoment(t *testing.T) {
 func TestOldDeletionsAreForgotten(t *testing.T) {
 	t.Parallel()
 	p := place{store.DefaultAddress, t.TempDir(), &clock{t: time.Now()}}
-	s := p.open(t)
-	raw(t, p, `WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 100005)
+	c := p.config()
+	c.Remember = 1000
+	s := storetest.Open(t, c)
+	raw(t, p, `WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1005)
 		INSERT INTO warder_graves SELECT 'key', CAST(n AS BLOB), n FROM c`)
-	raw(t, p, `UPDATE warder_head SET seq = 100005`)
+	raw(t, p, `UPDATE warder_head SET seq = 1005`)
 	m, err := s.Stream(t.Context(), func(store.Record) error { return nil })
 	wants(t, err, nil)
 	wants(t, s.Sweep(t.Context()), nil)
 	told := errors.New("told")
-	for seq, want := range map[uint64]error{4: store.ErrGone, 5: told, 100005: told} {
+	for seq, want := range map[uint64]error{4: store.ErrGone, 5: told, 1005: told} {
 		err := s.Follow(t.Context(), store.Mark{Store: m.Store, Seq: seq}, func(store.Changes) error { return told }, "key")
 		wants(t, err, want)
 	}

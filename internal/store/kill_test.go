@@ -26,7 +26,7 @@ const writerVariable = "WARDER_TEST_STORE_WRITER"
 func writeForEver(args string) {
 	address, rest, _ := strings.Cut(args, "\n")
 	folder, prefix, _ := strings.Cut(rest, "\n")
-	s, err := store.Open(context.Background(), store.Config{Address: secret.New([]byte(address)), Folder: folder})
+	s, err := store.Open(context.Background(), store.Config{Address: secret.New([]byte(address)), Folder: folder, Patience: soon})
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)

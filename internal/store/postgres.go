@@ -19,8 +19,9 @@ import (
 
 // post is a store in PostgreSQL, which several gateways share.
 type post struct {
-	config *pgx.ConnConfig
-	db     *sql.DB
+	config   *pgx.ConnConfig
+	db       *sql.DB
+	patience time.Duration
 }
 
 // The lock that migrations hold, and the channel on which writes are told.
@@ -56,7 +57,6 @@ func parsePostgres(address string) (*pgx.ConnConfig, error) {
 	if config, err = pgx.ParseConfig(u.String()); err != nil {
 		return nil, errors.New("the postgres:// address cannot be read; is the file that sslrootcert names there?")
 	}
-	config.ConnectTimeout = patience
 	for key, value := range map[string]string{
 		"application_name": "warder",
 		// A gateway that vanished lets go of its locks.
@@ -71,8 +71,9 @@ func parsePostgres(address string) (*pgx.ConnConfig, error) {
 }
 
 // openPostgres connects to nothing yet.
-func openPostgres(config *pgx.ConnConfig) *post {
-	e := &post{config: config, db: stdlib.OpenDB(*config, stdlib.OptionAfterConnect(durable))}
+func openPostgres(config *pgx.ConnConfig, patience time.Duration) *post {
+	config.ConnectTimeout = patience
+	e := &post{config: config, patience: patience, db: stdlib.OpenDB(*config, stdlib.OptionAfterConnect(durable))}
 	e.db.SetMaxOpenConns(10)
 	e.db.SetMaxIdleConns(4)
 	e.db.SetConnMaxIdleTime(5 * time.Minute)
@@ -155,7 +156,7 @@ func (e *post) listen(ctx context.Context, ring func()) {
 // hear rings after it has connected and at every write, until the connection
 // fails.
 func (e *post) hear(ctx context.Context, ring func()) error {
-	connecting, cancel := context.WithTimeout(ctx, patience)
+	connecting, cancel := context.WithTimeout(ctx, e.patience)
 	defer cancel()
 	c, err := pgx.ConnectConfig(connecting, e.config.Copy())
 	if err != nil {
@@ -171,7 +172,7 @@ func (e *post) hear(ctx context.Context, ring func()) error {
 	}
 	for {
 		ring()
-		if err := heard(ctx, c); err != nil {
+		if err := e.heard(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -179,7 +180,7 @@ func (e *post) hear(ctx context.Context, ring func()) error {
 
 // heard returns at the next write. A connection on which nothing comes may be
 // a dead one, so that it is asked something now and then.
-func heard(ctx context.Context, c *pgx.Conn) error {
+func (e *post) heard(ctx context.Context, c *pgx.Conn) error {
 	for {
 		waiting, cancel := context.WithTimeout(ctx, pulse)
 		_, err := c.WaitForNotification(waiting)
@@ -187,7 +188,7 @@ func heard(ctx context.Context, c *pgx.Conn) error {
 		if err == nil || ctx.Err() != nil || c.IsClosed() {
 			return err
 		}
-		asking, cancel := context.WithTimeout(ctx, patience)
+		asking, cancel := context.WithTimeout(ctx, e.patience)
 		err = c.Ping(asking)
 		cancel()
 		if err != nil {
@@ -202,19 +203,19 @@ func (e *post) explain(err error) (text string, down bool) {
 	var dns *net.DNSError
 	switch {
 	case errors.As(err, &said):
-		return explainCode(said)
+		return e.explainCode(said)
 	case errors.As(err, &dns):
 		return "the name of its host cannot be resolved: " + dns.Err, true
 	case errors.As(err, &network):
 		return fmt.Sprintf("the connection to %s fails: %v", network.Addr, network.Err), true
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Sprintf("no answer within %s", patience), true
+		return fmt.Sprintf("no answer within %s", e.patience), true
 	}
 	text, _, _ = strings.Cut(err.Error(), "\n")
 	return text, true
 }
 
-func explainCode(said *pgconn.PgError) (text string, down bool) {
+func (e *post) explainCode(said *pgconn.PgError) (text string, down bool) {
 	switch said.Code {
 	case "28P01", "28000":
 		return "it refuses the user or the password; correct the address under store", true
@@ -231,7 +232,7 @@ func explainCode(said *pgconn.PgError) (text string, down bool) {
 	case "57P01", "57P02", "57P03":
 		return "it is starting up or shutting down", true
 	case "57014":
-		return fmt.Sprintf("no answer within %s", patience), true
+		return fmt.Sprintf("no answer within %s", e.patience), true
 	case "42P01":
 		return "the tables are gone: " + said.Message, true
 	}

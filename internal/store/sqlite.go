@@ -26,13 +26,15 @@ type lite struct {
 	file fs.FileInfo // as it was when opened
 	w    *sql.DB     // one connection: one writer
 	r    *sql.DB
+
+	patience time.Duration
 }
 
 // application is what the file's header says it belongs to: "Wrdr".
 const application = 0x57726472
 
 // openSQLite opens the file, and makes it if there is none.
-func openSQLite(path string, asIs bool) (*lite, error) {
+func openSQLite(path string, asIs bool, patience time.Duration) (*lite, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -43,7 +45,7 @@ func openSQLite(path string, asIs bool) (*lite, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the folder of the database: %w", err)
 	}
-	e := &lite{path: path}
+	e := &lite{path: path, patience: patience}
 	if e.file, err = ownFile(path); err != nil {
 		return nil, err
 	}
@@ -95,7 +97,7 @@ func (c liteConnector) Driver() sqldriver.Driver { return &driver.Driver{} }
 // not silently made anew, and a wait for locks.
 func (e *lite) dsn() string {
 	return (&url.URL{Scheme: "file", Path: e.path}).String() +
-		fmt.Sprintf("?mode=rw&_pragma=busy_timeout(%d)&_pragma=trusted_schema(0)&_pragma=cell_size_check(1)", (patience-time.Second).Milliseconds())
+		fmt.Sprintf("?mode=rw&_pragma=busy_timeout(%d)&_pragma=trusted_schema(0)&_pragma=cell_size_check(1)", (e.patience-time.Second).Milliseconds())
 }
 
 // lasting keeps a log beside the file, and a commit returns when that is on
@@ -215,7 +217,7 @@ func (e *lite) explain(err error) (text string, down bool) {
 	case errors.Is(err, errForeign), errors.Is(err, errReplaced):
 		return e.path + ": " + err.Error(), true
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Sprintf("%s: no answer within %s; is the disk slow, or another process busy with it?", e.path, patience), true
+		return fmt.Sprintf("%s: no answer within %s; is the disk slow, or another process busy with it?", e.path, e.patience), true
 	case !errors.As(err, &lite):
 		return fmt.Sprintf("%s: %v", e.path, err), false
 	}
@@ -239,7 +241,7 @@ func (e *lite) explain(err error) (text string, down bool) {
 	case codes.SQLITE_IOERR:
 		text = "the disk gives errors: " + lite.Error()
 	case codes.SQLITE_INTERRUPT:
-		text = fmt.Sprintf("no answer within %s; is the disk slow?", patience)
+		text = fmt.Sprintf("no answer within %s; is the disk slow?", e.patience)
 	default:
 		text, down = lite.Error(), false
 	}

@@ -128,7 +128,7 @@ const (
 	retry    = time.Second     // the same while it is down
 	sweep    = time.Minute     // between two clearings
 	batch    = 500             // records cleared in one transaction
-	remember = 100_000         // graves kept; older changes are forgotten
+	remember = 100_000         // graves kept, unless Config.Remember says otherwise; older changes are forgotten
 	linger   = time.Minute     // expired records stay so long, for clocks that disagree
 )
 
@@ -189,7 +189,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 				if gone, err = r.RowsAffected(); err != nil {
 					return err
 				}
-				return forget(ctx, tx)
+				return s.forget(ctx, tx)
 			})
 		})
 		if err != nil || gone < batch {
@@ -204,15 +204,15 @@ func (s *Store) swept(ctx context.Context) (idle bool, err error) {
 	err = s.short(ctx, reading, func(ctx context.Context) error {
 		return s.engine.reader().QueryRowContext(ctx, `SELECT (SELECT count(*) FROM (SELECT 1 FROM warder_records WHERE expires <= $1 LIMIT 1) AS r)
 			+ (SELECT count(*) FROM (SELECT 1 FROM warder_graves ORDER BY seq DESC LIMIT 1 OFFSET $2) AS g)`,
-			s.now().Add(-linger).UnixMilli(), remember).Scan(&work)
+			s.now().Add(-linger).UnixMilli(), s.remember).Scan(&work)
 	})
 	return work == 0, err
 }
 
 // forget drops graves beyond the number that is remembered.
-func forget(ctx context.Context, tx *sql.Tx) error {
+func (s *Store) forget(ctx context.Context, tx *sql.Tx) error {
 	var floor uint64
-	err := tx.QueryRowContext(ctx, `SELECT seq FROM warder_graves ORDER BY seq DESC LIMIT 1 OFFSET $1`, remember).Scan(&floor)
+	err := tx.QueryRowContext(ctx, `SELECT seq FROM warder_graves ORDER BY seq DESC LIMIT 1 OFFSET $1`, s.remember).Scan(&floor)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}

@@ -37,7 +37,7 @@ import (
 const DefaultAddress = "sqlite:state.db"
 
 // patience is how long one short operation may take, waiting for locks and
-// for the network included.
+// for the network included, unless Config.Patience says otherwise.
 const patience = 5 * time.Second
 
 // Config says where a store is.
@@ -45,18 +45,24 @@ type Config struct {
 	// Address is sqlite:FILE, relative to Folder, or postgres://…. The zero
 	// value is refused.
 	Address secret.Value
-	Folder  string           // the state folder
-	AsIs    bool             // open what is there: make no store, and change no schema
-	Log     *slog.Logger     // nil: silent
-	Now     func() time.Time // nil: time.Now; what expiry is judged by
+	Folder  string // the state folder
+	AsIs    bool   // open what is there: make no store, and change no schema
+
+	Patience time.Duration // how long one short operation may take; two seconds at least, or 0: five
+	Remember int           // how many deletions followers can be told of; 0: 100,000
+
+	Log *slog.Logger     // nil: silent
+	Now func() time.Time // nil: time.Now; what expiry is judged by
 }
 
 // Store is an open store. It is safe for concurrent use.
 type Store struct {
-	engine engine
-	asIs   bool
-	log    *slog.Logger
-	now    func() time.Time
+	engine   engine
+	asIs     bool
+	log      *slog.Logger
+	now      func() time.Time
+	patience time.Duration
+	remember int
 
 	status   atomic.Pointer[Status]
 	readonly atomic.Bool // it is down because a write failed: reading proves nothing
@@ -110,11 +116,17 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Patience == 0 {
+		c.Patience = patience
+	}
+	if c.Remember == 0 {
+		c.Remember = remember
+	}
 	e, err := newEngine(c)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	s := &Store{engine: e, log: c.Log, now: c.Now, wake: newBell()}
+	s := &Store{engine: e, log: c.Log, now: c.Now, patience: c.Patience, remember: c.Remember, wake: newBell()}
 	s.status.Store(&Status{Engine: e.name(), Since: c.Now(), Err: errNotYet})
 	s.ended, s.end = context.WithCancel(context.Background())
 	s.asIs = c.AsIs
@@ -167,9 +179,9 @@ func newEngine(c Config) (engine, error) {
 	case err != nil:
 		return nil, err
 	case p.config != nil:
-		return openPostgres(p.config), nil
+		return openPostgres(p.config, c.Patience), nil
 	}
-	return openSQLite(filepath.Join(c.Folder, p.file), c.AsIs)
+	return openSQLite(filepath.Join(c.Folder, p.file), c.AsIs, c.Patience)
 }
 
 // Close ends what the store runs in the background. Nothing is lost by not
@@ -378,7 +390,7 @@ func (s *Store) short(ctx context.Context, writes bool, f func(context.Context) 
 }
 
 func (s *Store) bounded(ctx context.Context, writes bool, f func(context.Context) error) error {
-	limited, cancel := context.WithTimeout(ctx, patience)
+	limited, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
 	return s.judge(ctx, f(limited), writes)
 }

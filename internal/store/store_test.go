@@ -40,7 +40,7 @@ type place struct {
 }
 
 func (p place) config() store.Config {
-	return store.Config{Address: secret.New([]byte(p.address)), Folder: p.folder, Now: p.now}
+	return store.Config{Address: secret.New([]byte(p.address)), Folder: p.folder, Now: p.now, Patience: soon}
 }
 
 func (p place) open(t testing.TB) *store.Store {

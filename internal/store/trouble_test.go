@@ -251,15 +251,17 @@ func damaged(path string) error {
 func TestALockedSQLiteIsSaidToBeLocked(t *testing.T) {
 	t.Parallel()
 	p := place{store.DefaultAddress, t.TempDir(), &clock{t: time.Now()}}
-	s := p.open(t)
+	c := p.config()
+	c.Patience = 5 * time.Second // after which it says so
+	s := storetest.Open(t, c)
 	commit(t, s, store.Put(key("a", "", "")))
 	db, err := sql.Open("sqlite", filepath.Join(p.folder, "state.db"))
 	wants(t, err, nil)
 	defer db.Close()
-	c, err := db.Conn(t.Context())
+	locker, err := db.Conn(t.Context())
 	wants(t, err, nil)
-	defer c.Close()
-	_, err = c.ExecContext(t.Context(), `BEGIN IMMEDIATE`)
+	defer locker.Close()
+	_, err = locker.ExecContext(t.Context(), `BEGIN IMMEDIATE`)
 	wants(t, err, nil)
 	_, err = s.Commit(t.Context(), store.Put(key("b", "", "")))
 	wants(t, err, store.ErrUnavailable)
@@ -268,7 +270,7 @@ func TestALockedSQLiteIsSaidToBeLocked(t *testing.T) {
 	_, err = s.Get(t.Context(), "key", "a")
 	wants(t, err, nil) // readers go on, which does not make it whole
 	wants(t, s.Status().Err, store.ErrUnavailable)
-	_, err = c.ExecContext(t.Context(), `ROLLBACK`)
+	_, err = locker.ExecContext(t.Context(), `ROLLBACK`)
 	wants(t, err, nil)
 	commit(t, s, store.Put(key("b", "", "")))
 	wants(t, s.Status().Err, nil)
@@ -439,6 +441,7 @@ func TestPostgreSQLsRefusalsAreOneSentence(t *testing.T) {
 	address := storetest.Postgres(t)
 	config, err := pgx.ParseConfig(address)
 	wants(t, err, nil)
+	raw(t, place{address: address}, `DROP ROLE IF EXISTS guest, stranger`) // of this test, run before
 	raw(t, place{address: address}, `CREATE ROLE guest LOGIN PASSWORD 'right'`)
 	raw(t, place{address: address}, `CREATE ROLE stranger NOLOGIN`)
 	for name, c := range map[string]struct{ address, word string }{
@@ -451,7 +454,7 @@ func TestPostgreSQLsRefusalsAreOneSentence(t *testing.T) {
 		"no rights":        {fmt.Sprintf("postgres://guest:right@/%s?host=%s", config.Database, config.Host), "may not do this"},
 		"read-only":        {address + "&default_transaction_read_only=on", "read-only"},
 	} {
-		s, err := store.Open(t.Context(), store.Config{Address: secret.New([]byte(c.address))})
+		s, err := store.Open(t.Context(), store.Config{Address: secret.New([]byte(c.address)), Patience: soon})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

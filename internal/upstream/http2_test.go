@@ -28,7 +28,7 @@ import (
 	"github.com/warder-gateway/warder/internal/upstream"
 )
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 var times = http1.Timeouts{Connect: patience, FirstByte: patience, Idle: patience, Total: patience}
 

@@ -170,7 +170,7 @@ var keyWords = map[string]words{
 	"Issuer.consumer":      {"Claims that name the calling application; the first that is present counts.", ""},
 	"Issuer.roles":         {"Paths of the claims that hold roles or groups, for `roles` and `allRoles` of routes, and for the log: one, or a list.", "none, or as the preset says"},
 	"Issuer.tokenType":     {"`access`: told from ID and other tokens by all rules. `at+jwt`: by the header alone (RFC 9068). `any`: not told at all.", ""},
-	"Issuer.tokenBinding":  {"What its tokens have to be bound to. `asIssued`: a token that is bound (`cnf`) is let in with a proof of its key (DPoP, `jkt`), over a connection that shows its certificate (`x5t#S256`), or both, as it says; one that is bound to anything else is refused. `dpop` and `mtls` also refuse tokens that are not bound so.", ""},
+	"Issuer.tokenBinding":  {"What its tokens have to be bound to. `asIssued`: a token that is bound (`cnf`) is let in with a proof of its key (DPoP, `jkt`), over a connection that shows its certificate (`x5t#S256`), or both, as it says; one that is bound to anything else is refused. `dpop` and `mtls` also refuse tokens that are not bound so; `mtls` needs a listener with `tls.clientAuth` or `clientCertHeader`.", ""},
 	"Issuer.introspection": {"How the issuer is asked about opaque tokens, for routes with `introspect`.", "it is not asked"},
 
 	"Issuer.login": {"How browsers log in at the issuer, for routes with `login`.", "they do not"},

@@ -109,7 +109,7 @@ func TestBrokenFileChangesNothing(t *testing.T) {
 // finishes what is under way, and ends with status 0.
 func TestTerminationDrains(t *testing.T) {
 	idp := harness.StartIdP(t, 0)
-	g := harness.Warder(t, nineLines(idp.Issuer, harness.Nginx(t, "a")), harness.Drain("2s", "20s"))
+	g := harness.Warder(t, nineLines(idp.Issuer, harness.Nginx(t, "a")), harness.Drain("4s", "20s"))
 	token := idp.Token(t, "shop", "orders:read")
 	slow := download(t, g.URL+harness.SlowPath, token)
 

@@ -73,10 +73,10 @@ func TestStreamsEndWithTheirTokenAndTheirRoute(t *testing.T) {
 	idp, up := harness.StartIdP(t, 0), events(t)
 	config := streaming(idp.Issuer, up.URL)
 	g := harness.Warder(t, config)
-	expires := time.Now().Add(3 * time.Second).Truncate(time.Second)
-	short := idp.Sign(t, nil, with(idp.Claims("shop", "orders:read"), "exp", expires.Unix()))
-	brief, lines := listenTo(t, g.URL+"/events", short)
 	long, others := listenTo(t, g.URL+"/events", idp.Token(t, "shop", "orders:read"))
+	claims := idp.Claims("shop", "orders:read")
+	expires := time.Now().Add(5 * time.Second).Truncate(time.Second)
+	brief, lines := listenTo(t, g.URL+"/events", idp.Sign(t, nil, with(claims, "exp", expires.Unix())))
 	for lines.Scan() { // until it is ended
 	}
 	if early := time.Until(expires); lines.Err() == nil || early > 0 {
@@ -102,7 +102,7 @@ func TestStreamsEndWithTheirTokenAndTheirRoute(t *testing.T) {
 // On SIGTERM a stream runs on through delay and limit, and is then cut.
 func TestTerminationLetsStreamsRunToTheLimit(t *testing.T) {
 	idp, up := harness.StartIdP(t, 0), events(t)
-	g := harness.Warder(t, streaming(idp.Issuer, up.URL), harness.Drain("1s", "2s"))
+	g := harness.Warder(t, streaming(idp.Issuer, up.URL), harness.Drain("4s", "1s"))
 	token := idp.Token(t, "shop", "orders:read")
 	id, lines := listenTo(t, g.URL+"/events", token)
 	began := time.Now()
@@ -115,7 +115,7 @@ func TestTerminationLetsStreamsRunToTheLimit(t *testing.T) {
 	}
 	for lines.Scan() {
 	}
-	if ran := time.Since(began); ran < 3*time.Second || lines.Err() == nil {
+	if ran := time.Since(began); ran < 5*time.Second || lines.Err() == nil {
 		t.Errorf("cut after %v: %v", ran, lines.Err())
 	}
 	if code := g.ExitCode(t); code != 0 {

@@ -154,6 +154,17 @@ func (p *Tab) Until(script string) {
 // Back is the back button.
 func (p *Tab) Back() { p.b.t.Helper(); p.Eval("history.back(), true") }
 
+// Look shows the page in a window of this width, light or dark.
+func (p *Tab) Look(width, height int, dark bool) {
+	p.b.t.Helper()
+	scheme := "light"
+	if dark {
+		scheme = "dark"
+	}
+	p.b.call(p.session, "Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}, nil)
+	p.b.call(p.session, "Emulation.setEmulatedMedia", map[string]any{"features": []any{map[string]string{"name": "prefers-color-scheme", "value": scheme}}}, nil)
+}
+
 // Picture returns the page as PNG.
 func (p *Tab) Picture() []byte {
 	p.b.t.Helper()

@@ -8,10 +8,12 @@ package harness
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -23,15 +25,28 @@ const Patience = 30 * time.Second
 // root is the top of the repository, seen from the packages below test/.
 const root = "../.."
 
-// FreePort returns a port of 127.0.0.1 that nothing listens on.
+// ports counts the ports that were tried, from one at random on: none is given
+// twice.
+var ports = func() *atomic.Int64 {
+	n := new(atomic.Int64)
+	n.Store(rand.Int64N(22_000))
+	return n
+}()
+
+// FreePort returns a port of 127.0.0.1 that nothing listens on. It is below
+// those that the system gives to clients, and to whoever asks for any: one of
+// those may be somebody else's before it is used.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+ports.Add(1)%22_000))
+		if err == nil {
+			l.Close()
+			return l.Addr().(*net.TCPAddr).Port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port of 127.0.0.1 is free")
+	return 0
 }
 
 // Eventually polls until done says yes, and fails the test when Patience is

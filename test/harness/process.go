@@ -19,7 +19,7 @@ type Process struct {
 
 	name  string
 	cmd   *exec.Cmd
-	stdin io.Closer
+	stdin io.WriteCloser
 	done  chan struct{}
 	err   error // of its end; to be read after done is closed
 }

@@ -33,8 +33,17 @@ type Wire struct {
 type WireOption func(*wireOptions)
 
 type wireOptions struct {
-	listener string
-	files    int
+	listener    string
+	tls, secure string // of the one with TLS: inside tls, and beside it
+	files       int
+}
+
+// ClientCertificates has the listener with TLS ask for certificates of the CA;
+// more stands in its clientAuth, beside in the listener.
+func ClientCertificates(ca *CA, more, beside string) WireOption {
+	return func(o *wireOptions) {
+		o.tls, o.secure = fmt.Sprintf(", clientAuth: { caFile: %q, mode: optional%s }", ca.File, more), beside
+	}
 }
 
 // Listeners puts words into both listeners.
@@ -69,10 +78,10 @@ func StartWire(t testing.TB, config string, opts ...WireOption) *Wire {
 	w.frame = fmt.Sprintf(`
 listeners:
   - { address: "%s"%s }
-  - { address: "%s", tls: { certificates: [{ certFile: cert.pem, keyFile: key.pem }] }%s }
+  - { address: "%s", tls: { certificates: [{ certFile: cert.pem, keyFile: key.pem }]%s }%s }
 admin: { address: "127.0.0.1:%d" }
 drain: { delay: 0s, limit: 10s }
-`, w.Plain, o.listener, w.TLS, o.listener, admin)
+`, w.Plain, o.listener, w.TLS, o.tls, o.listener+o.secure, admin)
 	w.Write(t, config)
 	args := []string{program, "run", "-c", w.Config, "--state", w.State}
 	if o.files > 0 {

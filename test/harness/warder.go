@@ -3,6 +3,7 @@ package harness
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -171,7 +172,16 @@ func (g *Gateway) Complains(t testing.TB, act func(), expressions ...string) {
 // Run runs the binary to its end and returns what it wrote and its exit code.
 func Run(t testing.TB, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
+	return RunWith(t, "", args...)
+}
+
+// RunWith is Run with something on standard input.
+func RunWith(t testing.TB, input string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
 	p := start(t, t.TempDir(), Binary(t), args...)
+	if _, err := io.WriteString(p.stdin, input); err != nil {
+		t.Fatal(err)
+	}
 	p.stdin.Close()
 	code = p.ExitCode(t)
 	return p.Stdout.String(), p.Stderr.String(), code

@@ -109,18 +109,21 @@ func TestTheOriginNeverGetsMoreThanAFrontAccepted(t *testing.T) {
 			for _, n := range accepted {
 				sent += n
 			}
-			passed := 0
+			passed, left := 0, 0
 			for _, r := range g.Records(t) {
-				if r.Code == "" {
+				switch r.Code {
+				case "":
 					passed++
+				case "client_gone": // before its answer, which is late on a busy machine
+					left++
 				}
 			}
 			t.Logf("the front sent %d on, the gateway let %d pass, the origin got %d", sent, passed, origin.Count())
 			if sent < 100 || origin.Count() < 50 {
 				t.Errorf("%d requests came through the front, %d to the origin: the test shows nothing", sent, origin.Count())
 			}
-			if origin.Count() != passed {
-				t.Errorf("the gateway let %d pass, the origin got %d", passed, origin.Count())
+			if n := origin.Count(); n < passed || n > passed+left {
+				t.Errorf("the gateway let %d pass and %d left early, the origin got %d", passed, left, n)
 			}
 			got := map[string]int{}
 			for _, arrived := range origin.Take() {

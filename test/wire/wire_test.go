@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -117,7 +118,9 @@ func startSteady(t *testing.T, g *harness.Wire) *steady {
 	fresh := &http.Client{Timeout: harness.Patience, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: g.Roots}}}
 	ask := func(client *http.Client, url string) {
 		res, err := client.Get(url + "/open/steady")
-		if errors.Is(err, io.EOF) { // on a machine that is so busy that a newcomer looks idle
+		// On a machine that is so busy that a newcomer looks idle; what it has
+		// said and nobody has read makes a reset of the end.
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
 			s.again.Add(1)
 			res, err = client.Get(url + "/open/steady")
 		}

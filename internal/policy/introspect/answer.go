@@ -50,6 +50,9 @@ func (p *policy) conclude(digest [sha256.Size]byte, active bool, answer exchange
 		for i := range answer {
 			size += 2*len(answer[i].Raw) + 64
 		}
+		if k.cnf != nil {
+			size += binding.MaxSize
+		}
 	}
 	return keys.Conclusion{Value: k, Good: k.refusal == fault.None, Expires: time.Unix(k.exp, 0), Size: size}
 }

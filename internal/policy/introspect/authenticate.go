@@ -45,7 +45,7 @@ func (p *policy) ask(x *exchange.Exchange, w *pipeline.World, id keys.VerdictID,
 		return nil, pipeline.CannotTell(fault.IdentityUnavailable)
 	}
 	digest := sha256.Sum256(c.Token)
-	value, err := p.Introspector.Ask(x.Context(), &id, string(c.Token), w.Now, func() error { return p.charge(x, w) }, func(active bool, answer exchange.Claims) keys.Conclusion {
+	value, err := p.Introspector.Ask(x.Context(), guessing.Network(x.Client), &id, string(c.Token), w.Now, func() error { return p.charge(x, w) }, func(active bool, answer exchange.Claims) keys.Conclusion {
 		return p.conclude(digest, active, answer)
 	})
 	k, _ := value.(*known)
@@ -54,7 +54,12 @@ func (p *policy) ask(x *exchange.Exchange, w *pipeline.World, id keys.VerdictID,
 	}
 	x.Trail.Saw("issuer", p.Name)
 	if fault.Of(err) == fault.RateLimited {
-		x.Trail.Saw("limit", "20/s unknown tokens per ip")
+		if x.RetryAfter == 0 { // not by the rate
+			x.RetryAfter = time.Second
+			x.Trail.Saw("because", fault.Reason(err))
+		} else {
+			x.Trail.Saw("limit", "20/s unknown tokens per ip")
+		}
 		return nil, pipeline.Refuse(fault.RateLimited)
 	}
 	if err != nil {
@@ -103,7 +108,10 @@ func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, k *known, c toke
 		x.Trail.Saw("issuer", p.Name)
 		return nil, pipeline.Refuse(fault.TokenAudienceWrong)
 	}
-	come := binding.Presented{Token: c.Token, DPoP: c.DPoP, Now: w.Now, Nonces: p.nonces, Replays: w.Replays, Look: !w.Remote}
+	come := binding.Presented{Token: c.Token, DPoP: c.DPoP, Now: w.Now, Nonces: p.nonces, Replays: w.Replays, Look: !w.Remote, Spared: p.spared}
+	if p.guard != nil && w.Remote {
+		come.Budget = p.guard.Signatures
+	}
 	if code, reason := k.cnf.Check(x, p.Binding, &come); code != fault.None {
 		return nil, p.refuse(x, code, reason)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/warder-gateway/warder/internal/counters"
+	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/pipeline"
@@ -167,6 +168,59 @@ func TestSixtyFourCallsAreOnTheirWayAtOnce(t *testing.T) {
 	}
 }
 
+// Whoever sends tokens about which the issuer takes its time has half of the
+// calls at most, and a few once others need them: a steady client of another
+// network goes on with tokens that nobody has seen.
+func TestANeighbourDoesNotUseUpTheCalls(t *testing.T) {
+	t.Parallel()
+	i := newIssuer(t, false)
+	hold := make(chan struct{})
+	i.does(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.FormValue("token"), "slow") {
+			select {
+			case <-hold:
+			case <-r.Context().Done():
+			}
+		}
+		io.WriteString(w, answer(t))
+	})
+	a := build(t, nil, corp(asker(t, i)))
+	ask := func(from, token string) (*exchange.Exchange, fault.Code) {
+		x := request("Bearer " + token)
+		x.Client = netip.MustParseAddr(from)
+		_, code := judge(t, a, world(), x)
+		return x, code
+	}
+	var wg sync.WaitGroup
+	slow := func(from string, n int) {
+		for k := range n {
+			wg.Go(func() { ask(from, fmt.Sprint("slow-", strings.ReplaceAll(from, ":", "-"), "-", k)) })
+		}
+	}
+	slow("192.0.2.1", 32)
+	eventually(t, func() bool { return i.asked.Load() == 32 })
+	x, code := ask("192.0.2.1", "one-more")
+	if code != fault.RateLimited || x.RetryAfter <= 0 || !strings.Contains(seen(x), "for this network") {
+		t.Errorf("the 33rd of one network: %v, retry after %v (%s)", code, x.RetryAfter, seen(x))
+	}
+	slow("2001:db8::1", 4)
+	slow("2001:db8::2", 4)
+	eventually(t, func() bool { return i.asked.Load() == 40 })
+	if _, code := ask("2001:db8::3", "one-more"); code != fault.RateLimited {
+		t.Errorf("the ninth of another: %v", code)
+	}
+	for n := range 100 {
+		if _, code := ask("198.51.100.7", fmt.Sprint("steady-", n)); code != fault.None {
+			t.Fatalf("the steady client, token %d: %v", n, code)
+		}
+	}
+	close(hold)
+	wg.Wait()
+	if _, code := ask("192.0.2.1", "later"); code != fault.None {
+		t.Errorf("when they are over: %v", code)
+	}
+}
+
 func TestWhoeverGivesUpDoesNotSpoilItForOthers(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t, false)
@@ -250,7 +304,11 @@ func TestFailClosed(t *testing.T) {
 			t.Parallel()
 			i := newIssuer(t, false)
 			i.does(serve)
-			a := build(t, nil, corp(asker(t, i)))
+			a := build(t, nil, corp(asker(t, i, func(c *keys.IntrospectorConfig) {
+				if strings.Contains(what, "slow") {
+					c.Within = 2 * time.Second
+				}
+			})))
 			w := world()
 			x := request("Bearer opaque")
 			if _, code := judge(t, a, w, x); code != fault.IdentityUnavailable || x.RetryAfter <= 0 {
@@ -369,7 +427,7 @@ func BenchmarkUnknownToken(b *testing.B) {
 
 func eventually(t *testing.T, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if holds() {
 			return
 		}

@@ -105,7 +105,7 @@ func asker(t testing.TB, i *issuer, change ...func(*keys.IntrospectorConfig)) *k
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := keys.IntrospectorConfig{Issuer: "https://login.example.com/", Endpoint: i.URL + "/introspect", Auth: auth, Cache: 30 * time.Second}
+	cfg := keys.IntrospectorConfig{Issuer: "https://login.example.com/", Endpoint: i.URL + "/introspect", Auth: auth, Cache: 30 * time.Second, Within: time.Minute}
 	for _, c := range change {
 		c(&cfg)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/guessing"
 	"github.com/warder-gateway/warder/internal/pipeline"
 	"github.com/warder-gateway/warder/internal/tokens"
 )
@@ -51,7 +52,7 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 	if err != nil {
 		return pipeline.Parts{}, pipeline.Complain("", "issuer %s: %v", cfg, err)
 	}
-	p.directory, p.nonces = env.Directory, env.Nonces
+	p.directory, p.nonces, p.guard, p.spared = env.Directory, env.Nonces, env.Guard, env.Spared
 	return pipeline.Parts{
 		Authenticate: p,
 		Check:        exchange.Check{Phase: "authenticate", Name: "introspect " + p.Name, Want: "audience " + p.Want},
@@ -68,6 +69,8 @@ type policy struct {
 	tokens.Rules
 	directory pipeline.Directory
 	nonces    *binding.Nonces
+	guard     *guessing.Guard // nil: what bad proofs cost is not bounded
+	spared    guessing.Spared
 	unknown   counters.Charge
 }
 

@@ -39,10 +39,19 @@ func (p *policy) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchang
 		id.Rules = iss.ID
 		t, _ := iss.Verdicts.Get(&id, w.Now).(*accepted)
 		if t != nil && t.set == iss.Keys {
-			return p.admit(x, w, iss, t, c)
+			return p.admit(x, w, iss, t, c, p.budget(w))
 		}
 	}
 	return p.verify(x, w, c)
+}
+
+// budget is what networks that sent bad tokens or proofs may have verified.
+// Who only explains is not bounded, nor counted.
+func (p *policy) budget(w *pipeline.World) *guessing.Budget {
+	if p.guard == nil || !w.Remote {
+		return nil
+	}
+	return p.guard.Signatures
 }
 
 // verify judges a token that is not known.
@@ -74,11 +83,7 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, c tokens.Creden
 		return nil, v
 	}
 	// What a network has verified and is refused for comes out of its budget.
-	var budget *guessing.Budget
-	if p.guard != nil && w.Remote {
-		budget = p.guard.Signatures
-	}
-	entry, ok := budget.Enter(x, x.Client, p.spared, w.Now)
+	entry, ok := p.budget(w).Enter(x, x.Client, p.spared, w.Now)
 	if !ok {
 		x.Trail.Saw("because", "too many tokens of networks that sent bad ones wait to be verified")
 		x.RetryAfter = retryUnavailable
@@ -125,22 +130,31 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, c tokens.Creden
 	t.token = exchange.NewToken(sha256.Sum256(c.Token), url, t.first.TokenID, t.first.Subject, t.times.iat, iss.Skew)
 	t.first.Signer = key
 	t.first.Token, t.first.Whose = &t.token, exchange.MarkOf(exchange.RevokedConsumer, t.first.Consumer)
-	identity, v := p.admit(x, w, iss, t, c)
-	if !v.Passed() {
+	identity, v := p.admit(x, w, iss, t, c, nil) // what is verified for it is this entry's
+	switch {
+	case v.Code() == fault.DPoPNonceRequired && t.identity.Load() != nil:
+		// The token is as good as any: it will be back with our nonce, and was
+		// not sent in vain.
+	case !v.Passed():
 		wasted = v.Code().Status() != 503 // which is our outage
 		return nil, v
-	}
-	if identity == nil {
+	case identity == nil:
 		return nil, tokens.Malformed(x, reason)
 	}
 	wasted = false
 	id := keys.VerdictID{Token: iss.Verdicts.Name(c.Token, x.Alloc(keys.NameSize)), Rules: iss.ID}
-	iss.Verdicts.Put(&id, t, key, w.Now, time.Unix(t.times.exp, 0), sizeOf(f))
+	iss.Verdicts.Put(&id, t, key, w.Now, time.Unix(t.times.exp, 0), sizeOf(f, t))
 	return identity, v
 }
 
 // sizeOf is about what an accepted token holds in memory.
-func sizeOf(f *form) int { return 2*len(f.token) + 64*len(f.claims) + 1024 }
+func sizeOf(f *form, t *accepted) int {
+	size := 2*len(f.token) + 64*len(f.claims) + 1024
+	if t.cnf != nil {
+		size += binding.MaxSize
+	}
+	return size
+}
 
 // issuerOf finds the issuer that the payload names.
 func (p *policy) issuerOf(f *form) (*issuer, bool) {
@@ -185,7 +199,7 @@ func (p *policy) key(x *exchange.Exchange, w *pipeline.World, iss *issuer, f *fo
 
 // admit judges what depends on the moment and on how the token was presented,
 // and returns the identity the token proves; nil with Pass if it proves none.
-func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, iss *issuer, t *accepted, c tokens.Credential) (*exchange.Identity, pipeline.Verdict) {
+func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, iss *issuer, t *accepted, c tokens.Credential, budget *guessing.Budget) (*exchange.Identity, pipeline.Verdict) {
 	now := w.Now.Unix()
 	if when := t.times.check(now, iss.Skew); when != inTime {
 		return nil, untimely(x, iss, &t.times, when, now)
@@ -197,7 +211,7 @@ func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, iss *issuer, t *
 		return nil, pipeline.Refuse(fault.TokenAudienceWrong)
 	}
 	if t.cnf != nil || c.DPoP || iss.Binding != binding.AsIssued {
-		come := binding.Presented{Token: c.Token, DPoP: c.DPoP, Now: w.Now, Nonces: p.nonces, Replays: w.Replays, Look: !w.Remote}
+		come := binding.Presented{Token: c.Token, DPoP: c.DPoP, Now: w.Now, Nonces: p.nonces, Replays: w.Replays, Look: !w.Remote, Budget: budget, Spared: p.spared}
 		if code, reason := t.cnf.Check(x, iss.Binding, &come); code != fault.None {
 			return nil, refuseFor(x, iss, code, reason)
 		}

@@ -1,10 +1,12 @@
 package jwt_test
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"net/netip"
 	"testing"
 
 	golangjwt "github.com/golang-jwt/jwt/v5"
@@ -13,12 +15,20 @@ import (
 	"github.com/warder-gateway/warder/internal/counters"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
+	"github.com/warder-gateway/warder/internal/guessing"
+	"github.com/warder-gateway/warder/internal/keys"
 	"github.com/warder-gateway/warder/internal/pipeline"
 )
 
 // proofFor makes a DPoP proof with the key es256 for the request that called
 // makes, and the cnf of tokens bound to it.
 func proofFor(t testing.TB, token string) (proof string, cnf claims) {
+	t.Helper()
+	return proofAt(t, token, now.Unix())
+}
+
+// proofAt is proofFor with another iat.
+func proofAt(t testing.TB, token string, iat int64) (proof string, cnf claims) {
 	t.Helper()
 	private := material().ec256
 	point, err := private.PublicKey.Bytes()
@@ -30,7 +40,7 @@ func proofFor(t testing.TB, token string) (proof string, cnf claims) {
 	print := sha256.Sum256(fmt.Appendf(nil, `{"crv":"P-256","kty":"EC","x":"%s","y":"%s"}`, x, y))
 	sum := sha256.Sum256([]byte(token))
 	p := golangjwt.NewWithClaims(golangjwt.SigningMethodES256, golangjwt.MapClaims{
-		"jti": rand.Text(), "htm": "GET", "htu": "http://api.example.com/orders", "iat": now.Unix(), "ath": b64(sum[:]),
+		"jti": rand.Text(), "htm": "GET", "htu": "http://api.example.com/orders", "iat": iat, "ath": b64(sum[:]),
 	})
 	p.Header["typ"], p.Header["jwk"] = "dpop+jwt", claims{"kty": "EC", "crv": "P-256", "x": x, "y": y}
 	if proof, err = p.SignedString(private); err != nil {
@@ -128,5 +138,93 @@ func TestTokenBindingRefusesTokensThatAreNotBound(t *testing.T) {
 		if (parts.Challenge.Scheme == "") != (rule == binding.ToKey) || parts.Challenge.Proofs == "" {
 			t.Errorf("%v: challenge %+v", rule, parts.Challenge)
 		}
+	}
+}
+
+// suspectBy reports whether a budget has the network of x wait.
+func suspectBy(b *guessing.Budget, x *exchange.Exchange) bool {
+	x.Cancel(context.Canceled) // who waits for nobody
+	for range 8 {
+		e, ok := b.Enter(x, x.Client, nil, now)
+		if !ok {
+			return true
+		}
+		defer e.Leave(false)
+	}
+	return false
+}
+
+// The owner of a token may not be the one who sends it: what a proof costs to
+// refuse is bounded also when the token is known.
+func TestBadProofsForAKnownTokenComeOutOfTheBudget(t *testing.T) {
+	t.Parallel()
+	_, cnf := proofFor(t, "")
+	token := sign(t, access(claims{"cnf": cnf}))
+	for name, c := range map[string]struct {
+		spared guessing.Spared
+		remote bool
+		want   bool
+	}{
+		"served":    {nil, true, true},
+		"spared":    {guessing.Spared{netip.MustParsePrefix("192.0.2.1/32")}, true, false},
+		"explained": {nil, false, false},
+	} {
+		guard := guessing.NewGuard()
+		parts, err := compileWith(pipeline.Env{Guard: guard, Spared: c.spared}, issuer())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := serving()
+		ask := func(proof string) fault.Code {
+			x := called("DPoP "+token, proof)
+			x.Client = netip.MustParseAddr("192.0.2.1")
+			_, v := parts.Authenticate.Authenticate(x, w)
+			return v.Code()
+		}
+		proof, _ := proofFor(t, token)
+		if code := ask(proof); code != fault.None {
+			t.Fatalf("%s: %v", name, code)
+		}
+		w.Remote = c.remote
+		cut := proof[:len(proof)-6] + "AAAAAA"
+		for range 30 {
+			if code := ask(cut); code != fault.DPoPProofInvalid {
+				t.Fatalf("%s: %v", name, code)
+			}
+		}
+		x := request()
+		x.Client = netip.MustParseAddr("192.0.2.1")
+		if got := suspectBy(guard.Signatures, x); got != c.want {
+			t.Errorf("%s: suspect %t", name, got)
+		}
+	}
+}
+
+// A client whose clock is wrong is told a nonce, and comes again: its token was
+// not verified in vain, and is not verified again.
+func TestATokenThatComesBackWithANonceIsKnown(t *testing.T) {
+	t.Parallel()
+	_, cnf := proofFor(t, "")
+	guard, iss := guessing.NewGuard(), issuer()
+	iss.Verdicts = keys.NewVerdicts()
+	parts, err := compileWith(pipeline.Env{Guard: guard, Nonces: binding.NewNonces()}, iss)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 30 {
+		token := sign(t, access(claims{"cnf": cnf, "jti": fmt.Sprint(i)}))
+		proof, _ := proofAt(t, token, now.Unix()-3600)
+		for range 2 {
+			id, v := parts.Authenticate.Authenticate(called("DPoP "+token, proof), serving())
+			if v.Code() != fault.DPoPNonceRequired || id != nil {
+				t.Fatalf("%v, %v", v.Code(), id)
+			}
+		}
+	}
+	if c := iss.Verdicts.Counts(); c.Hits != 30 || c.Misses != 30 {
+		t.Errorf("%+v", c)
+	}
+	if suspectBy(guard.Signatures, request()) {
+		t.Error("asking for a nonce makes a suspect")
 	}
 }

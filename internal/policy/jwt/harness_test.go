@@ -179,13 +179,18 @@ func build(t testing.TB, dir pipeline.Directory, issuers ...*pipeline.Issuer) pi
 }
 
 func compile(dir pipeline.Directory, issuers ...*pipeline.Issuer) (pipeline.Parts, error) {
+	return compileWith(pipeline.Env{Directory: dir, Guard: guessing.NewGuard()}, issuers...)
+}
+
+func compileWith(env pipeline.Env, issuers ...*pipeline.Issuer) (pipeline.Parts, error) {
 	byName := map[string]*pipeline.Issuer{}
 	var cfg jwt.Config
 	for _, iss := range issuers {
 		byName[iss.Name] = iss
 		cfg = append(cfg, iss.Name)
 	}
-	return jwt.New(cfg, pipeline.Env{Directory: dir, Guard: guessing.NewGuard(), Issuer: func(name string) (*pipeline.Issuer, error) { return byName[name], nil }})
+	env.Issuer = func(name string) (*pipeline.Issuer, error) { return byName[name], nil }
+	return jwt.New(cfg, env)
 }
 
 // request makes an exchange whose Authorization fields are given.

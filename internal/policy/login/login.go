@@ -67,11 +67,11 @@ func (p *policy) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchang
 		x.Trail.Saw("because", "neither Sec-Fetch-Site nor Origin says that a page of this site asks")
 		return nil, pipeline.Refuse(fault.CSRFRefused)
 	}
-	ctx := context.Background()
-	if w.Remote {
-		ctx = x.Context()
+	// What is in memory needs no context, which would have to be made.
+	identity, err := p.sessions.Identity(context.Background(), id, authority(x), w.Now, false)
+	if w.Remote && err != nil && fault.Of(err) == fault.IdentityUnavailable {
+		identity, err = p.sessions.Identity(x.Context(), id, authority(x), w.Now, true)
 	}
-	identity, err := p.sessions.Identity(ctx, id, authority(x), w.Now, w.Remote)
 	if err == nil {
 		x.Trail.Saw("proof", identity.Proof)
 		x.Trail.Saw("subject", identity.Subject)

@@ -133,7 +133,7 @@ func startServer() (_ *server, err error) {
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(2 * time.Minute); ; {
 		if err = s.run(context.Background(), "SELECT 1"); err == nil {
 			started.Store(s)
 			return s, nil

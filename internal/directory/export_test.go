@@ -1,0 +1,9 @@
+package directory
+
+import "github.com/warder-gateway/warder/internal/exchange"
+
+// Holds reports whether memory has a key, whoever it belongs to.
+func Holds(m *Memory, ref exchange.KeyRef) bool {
+	_, found := m.held.Load().table.get(ref.ID)
+	return found
+}
