@@ -55,6 +55,7 @@ func (a *app) prepareStore(next *snapshot.Snapshot, doc *config.Document) (commi
 		ctx, stop := context.WithCancel(context.Background())
 		a.stopFollowing = stop
 		a.following.Go(func() { a.memory.Run(ctx, s, a.gateway.JudgeStreams) })
+		a.following.Go(func() { a.memory.TellUses(ctx, s) })
 		a.following.Go(func() { a.sessions.Run(ctx, s, a.gateway.JudgeStreams) })
 		a.following.Go(func() { a.nonces.Run(ctx, sealedIn{s}, a.log) })
 	}, func() { s.Close() }, nil

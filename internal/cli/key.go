@@ -158,6 +158,7 @@ type keyInfo struct {
 	State    string    `json:"state"`
 	Created  time.Time `json:"created"`
 	Expires  time.Time `json:"expires,omitzero"`
+	LastUsed time.Time `json:"lastUsed,omitzero"`
 	Revoked  time.Time `json:"revoked,omitzero"`
 	From     []string  `json:"from,omitempty"`
 	Routes   []string  `json:"routes,omitempty"`
@@ -166,7 +167,7 @@ type keyInfo struct {
 }
 
 func infoOf(k directory.StoredKey) keyInfo {
-	i := keyInfo{ID: k.ID(), Consumer: k.Consumer, State: k.State(time.Now()), Created: k.Created.UTC(), Expires: k.Expires.UTC(), Revoked: k.Revoked.UTC(), where: "everywhere"}
+	i := keyInfo{ID: k.ID(), Consumer: k.Consumer, State: k.State(time.Now()), Created: k.Created.UTC(), Expires: k.Expires.UTC(), LastUsed: k.Used.UTC(), Revoked: k.Revoked.UTC(), where: "everywhere"}
 	if k.Limits != nil {
 		i.From, i.Routes, i.where = prefixes(k.Limits.From), k.Limits.Routes, strings.TrimPrefix(where(k.Limits), ", ")
 	}
@@ -182,9 +183,13 @@ func listKeys(ctx context.Context, s *store.Store, consumer string) (all []keyIn
 }
 
 func keyRows(keys []keyInfo) [][]string {
-	rows := [][]string{{"KEY", "CONSUMER", "CREATED", "EXPIRES", "GOOD", "STATE"}}
+	rows := [][]string{{"KEY", "CONSUMER", "CREATED", "EXPIRES", "LAST USED", "GOOD", "STATE"}}
 	for _, k := range keys {
-		rows = append(rows, []string{k.ID, k.Consumer, day(k.Created), day(k.Expires), k.where, k.State})
+		used := "-"
+		if !k.LastUsed.IsZero() {
+			used = day(k.LastUsed)
+		}
+		rows = append(rows, []string{k.ID, k.Consumer, day(k.Created), day(k.Expires), used, k.where, k.State})
 	}
 	return rows
 }

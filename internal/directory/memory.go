@@ -82,6 +82,9 @@ func (m *Memory) Load(ctx context.Context, s *store.Store) error {
 		return err
 	}
 	next.table = fill.done()
+	if old := m.held.Load(); old != nil {
+		next.table.inherit(old.table)
+	}
 	ended.into(&next.ended)
 	m.mu.Lock()
 	m.held.Store(next)
@@ -238,7 +241,8 @@ func (m *Memory) Consumer(name string) (*exchange.Consumer, bool) {
 	return h.names.get(name)
 }
 
-// key finds a key of the store. within is how old the memory may be.
+// key finds a key of the store. within is how old the memory may be. With ask
+// the store may be asked, and a good key is noted as used.
 func (m *Memory) key(ref *exchange.KeyRef, now time.Time, within time.Duration, ask bool) (r exchange.KeyRecord, code fault.Code) {
 	h := m.held.Load()
 	if h == nil {
@@ -247,8 +251,8 @@ func (m *Memory) key(ref *exchange.KeyRef, now time.Time, within time.Duration, 
 	if now.UnixNano()-m.seen.Load() > int64(within) {
 		return r, fault.KeysStale
 	}
-	e, found := h.table.get(ref.ID)
-	if !found {
+	e := h.table.get(ref.ID)
+	if e == nil {
 		code = fault.KeyUnknown
 		if ask {
 			code = m.ask(ref.ID, now)
@@ -257,11 +261,11 @@ func (m *Memory) key(ref *exchange.KeyRef, now time.Time, within time.Duration, 
 			return r, code
 		}
 		h = m.held.Load()
-		if e, found = h.table.get(ref.ID); !found {
+		if e = h.table.get(ref.ID); e == nil {
 			return r, fault.KeyUnknown
 		}
 	}
-	if e.ref.Digest != ref.Digest {
+	if e.ref != *ref {
 		return r, fault.KeyUnknown
 	}
 	c := h.names.at(e.consumer)
@@ -274,6 +278,9 @@ func (m *Memory) key(ref *exchange.KeyRef, now time.Time, within time.Duration, 
 		return r, fault.KeyRevoked
 	case e.expires != 0 && now.UnixMilli() >= e.expires:
 		return r, fault.KeyExpired
+	}
+	if ask {
+		e.use(now)
 	}
 	return r, fault.None
 }

@@ -38,12 +38,14 @@ type StoredKey struct {
 	Expires  time.Time // zero: never
 	Revoked  time.Time // zero: it was not
 	Limits   *exchange.KeyLimits
+	Used     time.Time // about when it was last let in; zero: never. Only of EachKey
 
 	version uint64
 }
 
-// ID returns what may be shown of the key: wk_ and eight characters.
-func (k *StoredKey) ID() string { return "wk_" + string(k.Ref.ID[:]) }
+// ID returns what may be shown of the key: wk_ and eight characters; of an
+// imported one ik_.
+func (k *StoredKey) ID() string { return string(k.Ref.AppendID(nil)) }
 
 // State says how a key is at that moment: active, expired, revoked.
 func (k *StoredKey) State(now time.Time) string {
@@ -168,7 +170,7 @@ func (k *StoredKey) ends() time.Time {
 }
 
 func (k *StoredKey) entry(consumer, limits uint32) keyEntry {
-	return keyEntry{limits: limits, ref: k.Ref, consumer: consumer, revoked: !k.Revoked.IsZero(), expires: milli(k.ends())}
+	return keyEntry{ref: k.Ref, revoked: !k.Revoked.IsZero(), consumer: consumer, expires: milli(k.ends()), limits: limits}
 }
 
 func milli(t time.Time) int64 {
