@@ -3,7 +3,9 @@ package app_test
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,7 +14,11 @@ import (
 	"time"
 
 	"github.com/warder-gateway/warder/internal/app"
+	"github.com/warder-gateway/warder/internal/directory"
 	"github.com/warder-gateway/warder/internal/policy/apikey"
+	"github.com/warder-gateway/warder/internal/secret"
+	"github.com/warder-gateway/warder/internal/store"
+	"github.com/warder-gateway/warder/internal/store/storetest"
 )
 
 const queried = `consumers: { acme: { apiKeys: [{ hash: %q }] } }
@@ -96,5 +102,86 @@ func TestCheckWarnsOfKeysInTheQuery(t *testing.T) {
 	}
 	if len(r.Warnings) != 2 || r.Warnings[0].Line != 4 || r.Warnings[1].Line != 5 || !strings.Contains(r.Warnings[0].Text, "ends up in the logs") {
 		t.Errorf("%+v", r.Warnings)
+	}
+}
+
+// What nobody but the caller may know: a key that was imported, one that is like
+// it, and one that never was any.
+func TestImportedKeysAreGoodOnEveryGatewayAndInNoLog(t *testing.T) {
+	t.Parallel()
+	for engine, address := range map[string]func(*testing.T) string{
+		"SQLite":     func(*testing.T) string { return store.DefaultAddress },
+		"PostgreSQL": func(t *testing.T) string { return storetest.Postgres(t) },
+	} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			state, at := filepath.Join(t.TempDir(), "state"), address(t)
+			config := fmt.Sprintf(keyed, chatty(t), at) + "  - { name: query, path: /query, upstream: a, auth: { apiKey: { in: query, name: key } } }\n"
+			one := serveFrom(t, state, "127.0.0.1:0", config, "")
+			two := serveFrom(t, state, "127.0.0.1:0", config, "")
+			office := storetest.Open(t, store.Config{Address: secret.New([]byte(at)), Folder: state})
+			const key, like, none = "canary-one/tGzv3JOkF0XG5Qx2TlKWIAtGzv9aB7c", "canary-one/tGzv3JOkF0XG5Qx2TlKWIAtGzv9aB7d", "canary-two"
+			for _, name := range []string{"acme", "globex"} {
+				if err := directory.AddConsumer(t.Context(), office, name, time.Now()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			one.answers(t, key, 401)
+			sealer, err := app.ImportSealer("", state)
+			if err != nil {
+				t.Fatal(err)
+			}
+			made, clashes, err := directory.ImportKeys(t.Context(), office, sealer, "acme", []directory.ToImport{{Key: []byte(key)}}, time.Now())
+			if err != nil || len(clashes) > 0 {
+				t.Fatal(clashes, err)
+			}
+			for _, r := range []*running{one, two} {
+				if took := r.answers(t, key, 200); took > time.Second {
+					t.Logf("an imported key is good after %s", took)
+				}
+				if resp, body := r.do(t, request(t, "GET", r.url+"/query?key="+url.QueryEscape(key))); resp.StatusCode != 200 {
+					t.Errorf("in the query: %d %s", resp.StatusCode, body)
+				}
+			}
+			// What a caller sees does not tell what was wrong.
+			said := map[string]string{}
+			for _, wrong := range []string{like, none, apikey.Generate(), key + "x", strings.Repeat("canary", 50)} {
+				said[refusal(one.do(t, request(t, "GET", one.url+"/hello", "X-Api-Key", wrong)))] = wrong
+			}
+			if len(said) != 1 {
+				t.Errorf("refusals differ: %v", said)
+			}
+			resp, explained := one.do(t, request(t, "GET", one.admin+"/v1/requests/last", "Authorization", "Bearer "+one.token))
+			if resp.StatusCode != 200 || !strings.Contains(explained, "key_") {
+				t.Errorf("explain: %d %s", resp.StatusCode, explained)
+			}
+			ended := one.webSocket(t, key)
+			if _, err := directory.RevokeKey(t.Context(), office, made[0].ID(), time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range []*running{one, two} {
+				r.answers(t, key, 401)
+			}
+			if status := <-ended; status != 1008 {
+				t.Errorf("its stream ended with status %d", status)
+			}
+			for over := time.Now().Add(10 * time.Second); !strings.Contains(one.log.String(), "key_revoked"); time.Sleep(5 * time.Millisecond) {
+				if time.Now().After(over) {
+					t.Fatal(one.log)
+				}
+			}
+			_, metrics := one.do(t, request(t, "GET", one.admin+"/metrics", "Authorization", "Bearer "+one.token))
+			for what, text := range map[string]string{"access log": one.log.String(), "other access log": two.log.String(), "log": one.errors.String(), "metrics": metrics, "explain": explained} {
+				if strings.Contains(text, "canary") {
+					t.Errorf("the %s holds a key: %s", what, text)
+				}
+			}
+			filepath.WalkDir(state, func(path string, d fs.DirEntry, err error) error {
+				if content, _ := os.ReadFile(path); strings.Contains(string(content), "canary") {
+					t.Errorf("%s holds a key", path)
+				}
+				return err
+			})
+		})
 	}
 }

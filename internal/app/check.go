@@ -75,6 +75,7 @@ func Check(path, state string) (*CheckReport, error) {
 	for _, m := range none {
 		r.Warnings = append(r.Warnings, complaints(config.Problems{m.At})...)
 	}
+	r.Warnings = append(r.Warnings, complaints(guessable(doc, state))...)
 	if !asked {
 		for _, m := range snap.Elsewhere {
 			r.Elsewhere = append(r.Elsewhere, m.Name)

@@ -170,7 +170,7 @@ func RevokeKey(ctx context.Context, s *store.Store, id string, now time.Time) (S
 // FindKey finds a key by its id, or by a beginning of it as RevokeKey says.
 func FindKey(ctx context.Context, s *store.Store, id string) (StoredKey, error) {
 	const least, whole = 4, 8
-	prefix := strings.TrimPrefix(id, "wk_")
+	prefix := strings.TrimPrefix(strings.TrimPrefix(id, "wk_"), "ik_")
 	switch {
 	case len(prefix) > whole:
 		return StoredKey{}, errors.New("name a key by its first eight characters, wk_1a2b3c4d: a whole key does not belong on a command line")

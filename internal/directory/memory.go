@@ -33,6 +33,8 @@ type Memory struct {
 	mark store.Mark // up to which held is complete
 
 	asks asker
+
+	sealer Sealer // nil: nothing is opened
 }
 
 // held is the content as of one load and all changes since.
@@ -41,10 +43,11 @@ type held struct {
 	names  names
 	limits limits
 	ended  revocations
+	hasher atomic.Pointer[hasher] // of imported keys; nil: there are none
 }
 
 // kinds are what is held, consumers before what belongs to them.
-var kinds = []store.Kind{kindConsumer, kindKey, kindRevocation}
+var kinds = []store.Kind{kindConsumer, kindSecret, kindKey, kindRevocation}
 
 // NewMemory returns a Memory that knows nothing yet.
 func NewMemory(log *slog.Logger, now func() time.Time) *Memory {
@@ -69,6 +72,8 @@ func (m *Memory) Load(ctx context.Context, s *store.Store) error {
 			if k, err = readKey(&r); err == nil {
 				fill.add(k.entry(next.names.place(k.Consumer), next.limits.place(k.Limits)))
 			}
+		case kindSecret:
+			next.hasher.Store(m.hasher(&r))
 		case kindRevocation:
 			err = ended.add(&r)
 		}
@@ -185,6 +190,12 @@ func (m *Memory) change(c *store.Change) (back bool) {
 		e := k.entry(h.names.place(k.Consumer), h.limits.place(k.Limits))
 		h.table.put(e, m.forgotten())
 		back = e.expires != 0
+	case kindSecret:
+		if c.Deleted {
+			h.hasher.Store(nil)
+		} else {
+			h.hasher.Store(m.hasher(&c.Record))
+		}
 	case kindRevocation:
 		if c.Deleted {
 			h.ended.remove(c.ID, m.now().UnixMilli())

@@ -38,6 +38,7 @@ type StoredKey struct {
 	Expires  time.Time // zero: never
 	Revoked  time.Time // zero: it was not
 	Limits   *exchange.KeyLimits
+	Weak     bool      // it was imported although it may be guessed
 	Used     time.Time // about when it was last let in; zero: never. Only of EachKey
 
 	version uint64
@@ -70,6 +71,9 @@ type (
 		// Where it is good; empty: everywhere.
 		From   []netip.Prefix `json:"from,omitempty"`
 		Routes []string       `json:"routes,omitempty"`
+		// It is not one of ours, and the alias is its HMAC.
+		Imported bool `json:"imported,omitempty"`
+		Weak     bool `json:"weak,omitempty"`
 	}
 )
 
@@ -116,6 +120,7 @@ func readKey(r *store.Record) (k StoredKey, err error) {
 	}
 	copy(k.Ref.ID[:], r.ID)
 	copy(k.Ref.Digest[:], r.Alias)
+	k.Ref.Imported, k.Weak = b.Imported, b.Weak
 	k.Consumer, k.version = r.Owner, r.Version
 	k.Created, k.Expires, k.Revoked = moment(b.Created), moment(b.Expires), moment(b.Revoked)
 	if len(b.From)+len(b.Routes) > 0 {
@@ -149,7 +154,7 @@ func CheckLimits(l *exchange.KeyLimits) error {
 }
 
 func (k *StoredKey) record() store.Record {
-	b := keyBody{Created: milli(k.Created), Expires: milli(k.Expires), Revoked: milli(k.Revoked)}
+	b := keyBody{Created: milli(k.Created), Expires: milli(k.Expires), Revoked: milli(k.Revoked), Imported: k.Ref.Imported, Weak: k.Weak}
 	if k.Limits != nil {
 		b.From, b.Routes = k.Limits.From, k.Limits.Routes
 	}

@@ -137,14 +137,21 @@ func (p *keys) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exchange.
 		return nil, pipeline.NotMine
 	case n > 1:
 		return nil, pipeline.Refuse(twice)
-	case !WellFormed(value):
-		// Nothing of it is noted: it may be a credential of another kind.
-		return nil, pipeline.Refuse(fault.KeyMalformed)
 	}
-	ref := Ref(value)
+	var ref exchange.KeyRef
+	if WellFormed(value) {
+		ref = Ref(value)
+	} else if imported, code := p.directory.Imported(value); code == fault.None {
+		ref = imported
+	} else {
+		// Nothing of it is noted: it may be a credential of another kind.
+		return nil, pipeline.Refuse(code)
+	}
 	record, code := p.directory.Key(ref, w.Now, w.Remote)
 	if record.Consumer == nil {
-		x.Trail.Saw("key", Prefix(string(value)))
+		if !ref.Imported { // of which nothing is noted, either
+			x.Trail.Saw("key", Prefix(string(value)))
+		}
 		if code == fault.None {
 			code = fault.KeyUnknown
 		}
