@@ -148,7 +148,8 @@ func start(o Options) (_ *app, err error) {
 			a.gateway.Drain(over)
 		}
 	}()
-	compiler := NewCompiler(a.metrics, a.verdicts, a.counters, a.log, a.state)
+	compiler, own := newCompiler(a.metrics, a.verdicts, a.counters, a.log, a.state)
+	a.memory.Unlock(own)
 	compiler.Memory = a.memory
 	compiler.Guard = a.guard
 	compiler.KeysChanged = a.gateway.JudgeStreams
@@ -186,12 +187,18 @@ func addresses(all map[string]string) string {
 // NewCompiler returns the compiler of this build. What it seals is kept in
 // state; with a nil state nothing is kept, and keys are made for the occasion.
 func NewCompiler(m *telemetry.Metrics, v *keys.Verdicts, c *counters.Memory, log *slog.Logger, state *State) *snapshot.Compiler {
+	compiler, _ := newCompiler(m, v, c, log, state)
+	return compiler
+}
+
+func newCompiler(m *telemetry.Metrics, v *keys.Verdicts, c *counters.Memory, log *slog.Logger, state *State) (*snapshot.Compiler, *locals) {
 	sessions, nonces := login.NewSessions(log, time.Now), binding.NewNonces()
+	own := &locals{keyring: keyring{state: state}, log: log, guesses: guessing.NewGuesses(), sessions: sessions, nonces: nonces}
 	return &snapshot.Compiler{
 		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: m, Verdicts: v, Counters: c, Log: log, Guard: guessing.NewGuard(), Nonces: nonces,
-		ReadFile: secret.ReadFile, ReadLists: readLists, Local: (&locals{keyring: keyring{state: state}, log: log, guesses: guessing.NewGuesses(), sessions: sessions, nonces: nonces}).of,
+		ReadFile: secret.ReadFile, ReadLists: readLists, Local: own.of,
 		Sessions: sessions,
-	}
+	}, own
 }
 
 // serve runs until a signal says to end.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"reflect"
+	"slices"
 
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/control"
@@ -68,12 +69,13 @@ func Check(path, state string) (*CheckReport, error) {
 	r := &CheckReport{
 		Problems: []Complaint{}, Config: snap.Config, Routes: len(doc.Flatten()), Issuers: len(doc.Issuers),
 		Upstreams: len(doc.Upstreams), Consumers: len(doc.Consumers),
-		Warnings: complaints(append(doubts(doc), readableKeys(doc)...)),
+		Warnings: complaints(slices.Concat(snap.Doubts, doubts(doc), readableKeys(doc)).Sort()),
 	}
 	none, asked := missing(doc, state, snap.Elsewhere)
 	for _, m := range none {
 		r.Warnings = append(r.Warnings, complaints(config.Problems{m.At})...)
 	}
+	r.Warnings = append(r.Warnings, complaints(guessable(doc, state))...)
 	if !asked {
 		for _, m := range snap.Elsewhere {
 			r.Elsewhere = append(r.Elsewhere, m.Name)

@@ -60,6 +60,7 @@ func (a *app) prepareStore(next *snapshot.Snapshot, doc *config.Document) (commi
 				a.sessions.Judge()
 			})
 		})
+		a.following.Go(func() { a.memory.TellUses(ctx, s) })
 		a.following.Go(func() { a.sessions.Run(ctx, s, a.gateway.JudgeStreams) })
 		a.following.Go(func() { a.nonces.Run(ctx, sealedIn{s}, a.log) })
 	}, func() { s.Close() }, nil

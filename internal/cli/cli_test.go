@@ -225,7 +225,12 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 // sets the variable INTO.
 func pick(ts *testscript.TestScript, _ bool, args []string) {
 	var object map[string]any
-	if err := json.Unmarshal([]byte(ts.ReadFile(args[0])), &object); err != nil {
+	var list []json.RawMessage // of which the first is meant
+	content := []byte(ts.ReadFile(args[0]))
+	if json.Unmarshal(content, &list) == nil && len(list) > 0 {
+		content = list[0]
+	}
+	if err := json.Unmarshal(content, &object); err != nil {
 		ts.Fatalf("%s: %v", args[0], err)
 	}
 	value, ok := object[args[1]]

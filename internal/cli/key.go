@@ -20,6 +20,7 @@ type keyCmd struct {
 	New    keyNewCmd    `cmd:"" help:"Make an API key. It is shown once; what is kept is its hash."`
 	List   keyListCmd   `cmd:"" help:"List the API keys of the store."`
 	Revoke keyRevokeCmd `cmd:"" help:"End an API key of the store at once, on every gateway, open streams included."`
+	Import keyImportCmd `cmd:"" help:"Give a consumer of the store keys that its callers have already: all of them, or none."`
 	Hash   keyHashCmd   `cmd:"" help:"Hash an API key read from standard input, for the configuration."`
 }
 
@@ -158,17 +159,22 @@ type keyInfo struct {
 	State    string    `json:"state"`
 	Created  time.Time `json:"created"`
 	Expires  time.Time `json:"expires,omitzero"`
+	LastUsed time.Time `json:"lastUsed,omitzero"`
 	Revoked  time.Time `json:"revoked,omitzero"`
 	From     []string  `json:"from,omitempty"`
 	Routes   []string  `json:"routes,omitempty"`
+	Weak     bool      `json:"weak,omitempty"`
 
 	where string
 }
 
 func infoOf(k directory.StoredKey) keyInfo {
-	i := keyInfo{ID: k.ID(), Consumer: k.Consumer, State: k.State(time.Now()), Created: k.Created.UTC(), Expires: k.Expires.UTC(), Revoked: k.Revoked.UTC(), where: "everywhere"}
+	i := keyInfo{ID: k.ID(), Consumer: k.Consumer, State: k.State(time.Now()), Created: k.Created.UTC(), Expires: k.Expires.UTC(), LastUsed: k.Used.UTC(), Revoked: k.Revoked.UTC(), Weak: k.Weak, where: "everywhere"}
 	if k.Limits != nil {
 		i.From, i.Routes, i.where = prefixes(k.Limits.From), k.Limits.Routes, strings.TrimPrefix(where(k.Limits), ", ")
+	}
+	if k.Weak {
+		i.where += ", weak"
 	}
 	return i
 }
@@ -182,9 +188,13 @@ func listKeys(ctx context.Context, s *store.Store, consumer string) (all []keyIn
 }
 
 func keyRows(keys []keyInfo) [][]string {
-	rows := [][]string{{"KEY", "CONSUMER", "CREATED", "EXPIRES", "GOOD", "STATE"}}
+	rows := [][]string{{"KEY", "CONSUMER", "CREATED", "EXPIRES", "LAST USED", "GOOD", "STATE"}}
 	for _, k := range keys {
-		rows = append(rows, []string{k.ID, k.Consumer, day(k.Created), day(k.Expires), k.where, k.State})
+		used := "-"
+		if !k.LastUsed.IsZero() {
+			used = day(k.LastUsed)
+		}
+		rows = append(rows, []string{k.ID, k.Consumer, day(k.Created), day(k.Expires), used, k.where, k.State})
 	}
 	return rows
 }

@@ -97,6 +97,9 @@ type Digest [sha256.Size]byte
 // UnmarshalText implements encoding.TextUnmarshaler. Its errors do not repeat
 // the text: what stands in the wrong place may be the secret itself.
 func (d *Digest) UnmarshalText(text []byte) error {
+	if strings.HasPrefix(string(text), "hmac:") {
+		return errHMAC
+	}
 	hexed, ok := strings.CutPrefix(string(text), "sha256:")
 	if !ok || len(hexed) != 2*len(d) {
 		return errDigest
@@ -112,7 +115,10 @@ func (d Digest) MarshalText() ([]byte, error) {
 	return []byte("sha256:" + hex.EncodeToString(d[:])), nil
 }
 
-var errDigest = errors.New("a hash is sha256: and 64 hex digits")
+var (
+	errDigest = errors.New("a hash is sha256: and 64 hex digits")
+	errHMAC   = errors.New("a hash is sha256: and 64 hex digits; keys that were imported, as hmac:, are in the store alone: warder key import")
+)
 
 // Thumbprint is the SHA-256 of a certificate in DER, written as 64 hex digits,
 // with or without "sha256:" before them and colons between them. The zero

@@ -170,7 +170,7 @@ func RevokeKey(ctx context.Context, s *store.Store, id string, now time.Time) (S
 // FindKey finds a key by its id, or by a beginning of it as RevokeKey says.
 func FindKey(ctx context.Context, s *store.Store, id string) (StoredKey, error) {
 	const least, whole = 4, 8
-	prefix := strings.TrimPrefix(id, "wk_")
+	prefix := strings.TrimPrefix(strings.TrimPrefix(id, "wk_"), "ik_")
 	switch {
 	case len(prefix) > whole:
 		return StoredKey{}, errors.New("name a key by its first eight characters, wk_1a2b3c4d: a whole key does not belong on a command line")
@@ -192,35 +192,55 @@ func FindKey(ctx context.Context, s *store.Store, id string) (StoredKey, error) 
 // EachConsumer hands out the consumers of the store by their names' order. A
 // record that cannot be read ends it.
 func EachConsumer(ctx context.Context, s *store.Store, each func(StoredConsumer) error) error {
-	return eachRecord(ctx, s, store.Query{Kind: kindConsumer}, func(r *store.Record) error {
-		c, err := readConsumer(r)
-		if err != nil {
-			return err
+	return eachPage(ctx, s, store.Query{Kind: kindConsumer}, func(page []store.Record) error {
+		for i := range page {
+			c, err := readConsumer(&page[i])
+			if err != nil {
+				return err
+			}
+			if err := each(c); err != nil {
+				return err
+			}
 		}
-		return each(c)
+		return nil
 	})
 }
 
 // EachKey hands out the keys of a consumer, or all keys if it is empty, by
 // their ids' order. A record that cannot be read ends it.
 func EachKey(ctx context.Context, s *store.Store, consumer string, each func(StoredKey) error) error {
-	return eachRecord(ctx, s, store.Query{Kind: kindKey, Owner: consumer}, func(r *store.Record) error {
-		k, err := readKey(r)
+	return eachPage(ctx, s, store.Query{Kind: kindKey, Owner: consumer}, func(page []store.Record) error {
+		ids := make([]string, len(page))
+		for i := range page {
+			ids[i] = page[i].ID
+		}
+		used, err := s.LastUses(ctx, kindKey, ids...)
 		if err != nil {
 			return err
 		}
-		return each(k)
+		for i := range page {
+			k, err := readKey(&page[i])
+			if err != nil {
+				return err
+			}
+			k.Used = used[page[i].ID]
+			if err := each(k); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
-func eachRecord(ctx context.Context, s *store.Store, q store.Query, each func(*store.Record) error) error {
+// eachPage hands out pages, none of them empty.
+func eachPage(ctx context.Context, s *store.Store, q store.Query, each func([]store.Record) error) error {
 	for {
 		page, next, err := s.List(ctx, q)
 		if err != nil {
 			return err
 		}
-		for i := range page {
-			if err := each(&page[i]); err != nil {
+		if len(page) > 0 {
+			if err := each(page); err != nil {
 				return err
 			}
 		}

@@ -256,7 +256,7 @@ func (d *Directory) Key(ref exchange.KeyRef, now time.Time, ask bool) (exchange.
 	if d == nil {
 		return exchange.KeyRecord{}, fault.KeyUnknown
 	}
-	if record, ok := d.keys[ref.Digest]; ok {
+	if record, ok := d.keys[ref.Digest]; ok && !ref.Imported {
 		if !record.Expires.IsZero() && !now.Before(record.Expires) {
 			return record, fault.KeyExpired
 		}

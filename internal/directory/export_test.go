@@ -4,6 +4,5 @@ import "github.com/warder-gateway/warder/internal/exchange"
 
 // Holds reports whether memory has a key, whoever it belongs to.
 func Holds(m *Memory, ref exchange.KeyRef) bool {
-	_, found := m.held.Load().table.get(ref.ID)
-	return found
+	return m.held.Load().table.get(ref.ID) != nil
 }

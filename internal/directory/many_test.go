@@ -104,7 +104,7 @@ func TestManyKeysAreSmallAndFoundWithoutAllocation(t *testing.T) {
 		found := 0
 		began = time.Now()
 		for i := range refs {
-			if e, ok := h.table.get(refs[i].ID); ok && e.ref.Digest == refs[i].Digest && h.names.at(e.consumer) != nil {
+			if e := h.table.get(refs[i].ID); e != nil && e.ref.Digest == refs[i].Digest && h.names.at(e.consumer) != nil {
 				found++
 			}
 		}
@@ -116,7 +116,7 @@ func TestManyKeysAreSmallAndFoundWithoutAllocation(t *testing.T) {
 	i, now := 0, time.Now()
 	var x exchange.Exchange
 	if n := testing.AllocsPerRun(1<<15, func() {
-		r, code := m.key(&refs[i], now, time.Hour, false)
+		r, code := m.key(&refs[i], now, time.Hour, true)
 		if code != fault.None || x.KeyIdentity(refs[i], r).Named == nil {
 			t.Error("a key was not found")
 		}
@@ -127,7 +127,7 @@ func TestManyKeysAreSmallAndFoundWithoutAllocation(t *testing.T) {
 	}
 	began = time.Now()
 	for i := range refs {
-		r, _ := m.key(&refs[i], now, time.Hour, false)
+		r, _ := m.key(&refs[i], now, time.Hour, true)
 		x.KeyIdentity(refs[i], r)
 		x.Reset()
 	}

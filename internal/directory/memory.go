@@ -35,6 +35,8 @@ type Memory struct {
 	mark store.Mark // up to which held is complete
 
 	asks asker
+
+	sealer Sealer // nil: nothing is opened
 }
 
 // held is the content as of one load and all changes since.
@@ -43,10 +45,11 @@ type held struct {
 	names  names
 	limits limits
 	ended  revocations
+	hasher atomic.Pointer[hasher] // of imported keys; nil: there are none
 }
 
 // kinds are what is held, consumers before what belongs to them.
-var kinds = []store.Kind{kindConsumer, kindKey, kindRevocation}
+var kinds = []store.Kind{kindConsumer, kindSecret, kindKey, kindRevocation}
 
 // NewMemory returns a Memory that knows nothing yet.
 func NewMemory(log *slog.Logger, now func() time.Time) *Memory {
@@ -81,6 +84,8 @@ func (m *Memory) Load(ctx context.Context, s *store.Store) error {
 			if k, err = readKey(&r); err == nil {
 				fill.add(k.entry(next.names.place(k.Consumer), next.limits.place(k.Limits)))
 			}
+		case kindSecret:
+			next.hasher.Store(m.hasher(&r))
 		case kindRevocation:
 			err = ended.add(&r)
 		}
@@ -94,6 +99,9 @@ func (m *Memory) Load(ctx context.Context, s *store.Store) error {
 		return err
 	}
 	next.table = fill.done()
+	if old := m.held.Load(); old != nil {
+		next.table.inherit(old.table)
+	}
 	ended.into(&next.ended)
 	m.mu.Lock()
 	m.held.Store(next)
@@ -197,6 +205,12 @@ func (m *Memory) change(c *store.Change) (back bool) {
 			m.happened("API key revoked")
 		}
 		back = e.expires != 0 || e.limits != 0
+	case kindSecret:
+		if c.Deleted {
+			h.hasher.Store(nil)
+		} else {
+			h.hasher.Store(m.hasher(&c.Record))
+		}
 	case kindRevocation:
 		if c.Deleted {
 			h.ended.remove(c.ID, m.now().UnixMilli())
@@ -254,7 +268,8 @@ func (m *Memory) Consumer(name string) (*exchange.Consumer, bool) {
 	return h.names.get(name)
 }
 
-// key finds a key of the store. within is how old the memory may be.
+// key finds a key of the store. within is how old the memory may be. With ask
+// the store may be asked, and a good key is noted as used.
 func (m *Memory) key(ref *exchange.KeyRef, now time.Time, within time.Duration, ask bool) (r exchange.KeyRecord, code fault.Code) {
 	h := m.held.Load()
 	if h == nil {
@@ -263,8 +278,8 @@ func (m *Memory) key(ref *exchange.KeyRef, now time.Time, within time.Duration, 
 	if now.UnixNano()-m.seen.Load() > int64(within) {
 		return r, fault.KeysStale
 	}
-	e, found := h.table.get(ref.ID)
-	if !found {
+	e := h.table.get(ref.ID)
+	if e == nil {
 		code = fault.KeyUnknown
 		if ask {
 			code = m.ask(ref.ID, now)
@@ -273,11 +288,11 @@ func (m *Memory) key(ref *exchange.KeyRef, now time.Time, within time.Duration, 
 			return r, code
 		}
 		h = m.held.Load()
-		if e, found = h.table.get(ref.ID); !found {
+		if e = h.table.get(ref.ID); e == nil {
 			return r, fault.KeyUnknown
 		}
 	}
-	if e.ref.Digest != ref.Digest {
+	if e.ref != *ref {
 		return r, fault.KeyUnknown
 	}
 	c := h.names.at(e.consumer)
@@ -290,6 +305,9 @@ func (m *Memory) key(ref *exchange.KeyRef, now time.Time, within time.Duration, 
 		return r, fault.KeyRevoked
 	case e.expires != 0 && now.UnixMilli() >= e.expires:
 		return r, fault.KeyExpired
+	}
+	if ask {
+		e.use(now)
 	}
 	return r, fault.None
 }

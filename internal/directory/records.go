@@ -38,12 +38,15 @@ type StoredKey struct {
 	Expires  time.Time // zero: never
 	Revoked  time.Time // zero: it was not
 	Limits   *exchange.KeyLimits
+	Weak     bool      // it was imported although it may be guessed
+	Used     time.Time // about when it was last let in; zero: never. Only of EachKey
 
 	version uint64
 }
 
-// ID returns what may be shown of the key: wk_ and eight characters.
-func (k *StoredKey) ID() string { return "wk_" + string(k.Ref.ID[:]) }
+// ID returns what may be shown of the key: wk_ and eight characters; of an
+// imported one ik_.
+func (k *StoredKey) ID() string { return string(k.Ref.AppendID(nil)) }
 
 // State says how a key is at that moment: active, expired, revoked.
 func (k *StoredKey) State(now time.Time) string {
@@ -68,6 +71,9 @@ type (
 		// Where it is good; empty: everywhere.
 		From   []netip.Prefix `json:"from,omitempty"`
 		Routes []string       `json:"routes,omitempty"`
+		// It is not one of ours, and the alias is its HMAC.
+		Imported bool `json:"imported,omitempty"`
+		Weak     bool `json:"weak,omitempty"`
 	}
 )
 
@@ -114,6 +120,7 @@ func readKey(r *store.Record) (k StoredKey, err error) {
 	}
 	copy(k.Ref.ID[:], r.ID)
 	copy(k.Ref.Digest[:], r.Alias)
+	k.Ref.Imported, k.Weak = b.Imported, b.Weak
 	k.Consumer, k.version = r.Owner, r.Version
 	k.Created, k.Expires, k.Revoked = moment(b.Created), moment(b.Expires), moment(b.Revoked)
 	if len(b.From)+len(b.Routes) > 0 {
@@ -147,7 +154,7 @@ func CheckLimits(l *exchange.KeyLimits) error {
 }
 
 func (k *StoredKey) record() store.Record {
-	b := keyBody{Created: milli(k.Created), Expires: milli(k.Expires), Revoked: milli(k.Revoked)}
+	b := keyBody{Created: milli(k.Created), Expires: milli(k.Expires), Revoked: milli(k.Revoked), Imported: k.Ref.Imported, Weak: k.Weak}
 	if k.Limits != nil {
 		b.From, b.Routes = k.Limits.From, k.Limits.Routes
 	}
@@ -168,7 +175,7 @@ func (k *StoredKey) ends() time.Time {
 }
 
 func (k *StoredKey) entry(consumer, limits uint32) keyEntry {
-	return keyEntry{limits: limits, ref: k.Ref, consumer: consumer, revoked: !k.Revoked.IsZero(), expires: milli(k.ends())}
+	return keyEntry{ref: k.Ref, revoked: !k.Revoked.IsZero(), consumer: consumer, expires: milli(k.ends()), limits: limits}
 }
 
 func milli(t time.Time) int64 {

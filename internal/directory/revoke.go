@@ -161,12 +161,17 @@ func (r *Revocation) record() store.Record {
 // EachRevocation hands out the revocations of tokens by their ids' order. A
 // record that cannot be read ends it.
 func EachRevocation(ctx context.Context, s *store.Store, each func(Revocation) error) error {
-	return eachRecord(ctx, s, store.Query{Kind: kindRevocation}, func(r *store.Record) error {
-		v, err := readRevocation(r)
-		if err != nil {
-			return err
+	return eachPage(ctx, s, store.Query{Kind: kindRevocation}, func(page []store.Record) error {
+		for i := range page {
+			v, err := readRevocation(&page[i])
+			if err != nil {
+				return err
+			}
+			if err := each(v); err != nil {
+				return err
+			}
 		}
-		return each(v)
+		return nil
 	})
 }
 

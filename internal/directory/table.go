@@ -17,18 +17,25 @@ import (
 type table struct {
 	seed   maphash.Seed
 	shards [shardCount]atomic.Pointer[keyShard]
+	told   [shardCount]uint32 // up to which tick the store knows of their uses; for telling alone
 }
 
 const shardCount = 4096
 
-// keyEntry is one key. It holds no pointer, and fills a line of the cache.
+// keyEntry is one key. It holds no pointer, and fills a line of the cache. All
+// of it but used stays as it is once a shard has it.
 type keyEntry struct {
 	ref      exchange.KeyRef
-	consumer uint32 // its place among the names
 	revoked  bool
+	consumer uint32 // its place among the names
 	expires  int64  // Unix milliseconds; of a revoked key when it was revoked; 0: never
 	limits   uint32 // their place; 0: none
-	_        [4]byte
+	used     uint32 // the tick of the last use; 0: none since the start. Requests write it: see use
+}
+
+// clone returns a copy, while requests may use the entry.
+func (e *keyEntry) clone() keyEntry {
+	return keyEntry{e.ref, e.revoked, e.consumer, e.expires, e.limits, atomic.LoadUint32(&e.used)}
 }
 
 // keyShard is a part of the table: its entries side by side, and an index of
@@ -42,17 +49,17 @@ func newTable() *table { return &table{seed: maphash.MakeSeed()} }
 
 func (t *table) hash(id *[8]byte) uint64 { return maphash.Bytes(t.seed, id[:]) }
 
-// get finds the key of that id.
-func (t *table) get(id [8]byte) (keyEntry, bool) {
+// get finds the key of that id; nil: there is none.
+func (t *table) get(id [8]byte) *keyEntry {
 	h := t.hash(&id)
 	s := t.shards[h%shardCount].Load()
 	if s == nil {
-		return keyEntry{}, false
+		return nil
 	}
 	if i := s.find(&id, h); i >= 0 {
-		return s.entries[i], true
+		return &s.entries[i]
 	}
-	return keyEntry{}, false
+	return nil
 }
 
 func (s *keyShard) find(id *[8]byte, h uint64) int {
@@ -84,8 +91,12 @@ func (t *table) change(id [8]byte, e *keyEntry, over int64) {
 	next := make([]keyEntry, 0, n)
 	if old != nil {
 		for i := range old.entries {
-			if was := &old.entries[i]; was.ref.ID != id && !was.over(over) {
-				next = append(next, *was)
+			was := &old.entries[i]
+			switch {
+			case was.ref.ID != id && !was.over(over):
+				next = append(next, was.clone())
+			case was.ref.ID == id && e != nil && was.ref == e.ref:
+				e.used = max(e.used, atomic.LoadUint32(&was.used))
 			}
 		}
 	}

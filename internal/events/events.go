@@ -110,7 +110,7 @@ func (r *Record) capture(x *exchange.Exchange, legend *exchange.Legend, code fau
 		r.Path, query, r.HasQuery = splitTarget(x.Req.Target)
 	}
 	if len(query) > 0 {
-		r.Query = redactQuery(query, x.Alloc)
+		r.Query = redactQuery(query, legend, x.Alloc)
 	}
 	var found bool
 	if r.Path, found = redactPath(r.Path, x.Alloc); found {

@@ -86,7 +86,7 @@ func TestLine(t *testing.T) {
 	x.Reason = "a \"dot\" segment"
 	x.Start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	r = events.Capture(x, nil, fault.KeyUnknown, 0)
-	want = `{"time":"2026-01-02T03:04:05.000Z","id":"00000000000000000000000000000000","tls":false,"path":"/x/../y","query":"a=b","status":401,"code":"key_unknown","publicCode":"key_invalid","reason":"a \"dot\" segment","durationMs":0.000,"bytesIn":0,"bytesOut":0}` + "\n"
+	want = `{"time":"2026-01-02T03:04:05.000Z","id":"00000000000000000000000000000000","tls":false,"path":"/x/../y","query":"a=[redacted]","status":401,"code":"key_unknown","publicCode":"key_invalid","reason":"a \"dot\" segment","durationMs":0.000,"bytesIn":0,"bytesOut":0}` + "\n"
 	if diff := cmp.Diff(want, string(events.AppendLine(nil, &r))); diff != "" {
 		t.Error(diff)
 	}

@@ -26,10 +26,12 @@ var (
 )
 
 // redactQuery returns q without the values of credentials: of parameters known by
-// name, and of those whose value looks like a credential. A long query is cut
-// with a mark. The result is q itself, or lives in memory from alloc.
-func redactQuery(q []byte, alloc func(n int) []byte) []byte {
-	if len(q) <= maxQuery && !anySecret(q) {
+// name, and of those whose value looks like a credential. Known are the usual
+// names and those of l; without l, which names are credentials cannot be told,
+// and no value stays. A long query is cut with a mark. The result is q itself,
+// or lives in memory from alloc.
+func redactQuery(q []byte, l *exchange.Legend, alloc func(n int) []byte) []byte {
+	if len(q) <= maxQuery && !anySecret(q, l) {
 		return q
 	}
 	rest, cut := q, false
@@ -47,7 +49,7 @@ func redactQuery(q []byte, alloc func(n int) []byte) []byte {
 		switch {
 		case looksSecret(name):
 			out = append(out, redacted...)
-		case hasValue && secretParameter(name, value):
+		case hasValue && secretParameter(name, value, l):
 			out = append(append(append(out, name...), '='), redacted...)
 		default:
 			out = append(out, rest[:end]...)
@@ -65,14 +67,14 @@ func redactQuery(q []byte, alloc func(n int) []byte) []byte {
 }
 
 // anySecret reports whether something in q must be taken out.
-func anySecret(q []byte) bool {
+func anySecret(q []byte, l *exchange.Legend) bool {
 	for len(q) > 0 {
 		end := bytes.IndexAny(q, "&;")
 		if end < 0 {
 			end = len(q)
 		}
 		name, value, hasValue := bytes.Cut(q[:end], []byte("="))
-		if looksSecret(name) || hasValue && secretParameter(name, value) {
+		if looksSecret(name) || hasValue && secretParameter(name, value, l) {
 			return true
 		}
 		q = q[min(end+1, len(q)):]
@@ -80,9 +82,12 @@ func anySecret(q []byte) bool {
 	return false
 }
 
-func secretParameter(name, value []byte) bool {
+func secretParameter(name, value []byte, l *exchange.Legend) bool {
 	if len(value) == 0 {
 		return false
+	}
+	if l == nil {
+		return true
 	}
 	var buf [maxFolded]byte
 	folded, whole := foldName(buf[:0], name)
@@ -94,7 +99,43 @@ func secretParameter(name, value []byte) bool {
 			return true
 		}
 	}
+	for _, name := range l.Parameters {
+		if foldsTo(folded, name) || holdsParameter(value, name) {
+			return true
+		}
+	}
 	return looksSecret(value)
+}
+
+// foldsTo reports whether a folded name is that of name.
+func foldsTo(folded []byte, name string) bool {
+	var buf [maxFolded]byte
+	other, _ := foldName(buf[:0], []byte(name))
+	return bytes.Equal(folded, other)
+}
+
+// holdsParameter reports whether a value, however often it is escaped, holds
+// name and an equals sign: an address with a credential in its query.
+func holdsParameter(value []byte, name string) bool {
+	for at := 0; at < len(value); {
+		rest, n := value[at:], 0
+		for n < len(name) {
+			c, size := decodeByte(rest)
+			if size == 0 || c|0x20 != name[n]|0x20 {
+				break
+			}
+			rest = rest[size:]
+			n++
+		}
+		if n == len(name) {
+			if c, _ := decodeByte(rest); c == '=' {
+				return true
+			}
+		}
+		_, size := decodeByte(value[at:])
+		at += size
+	}
+	return false
 }
 
 // foldName appends a parameter's name with escapes decoded, letters in lower

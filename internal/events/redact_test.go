@@ -52,12 +52,28 @@ func TestQueryCredentialsAreRedacted(t *testing.T) {
 		"x=%252":    "x=%252",
 		"x=100%25a": "x=100%25a",
 	} {
-		if got := string(events.RedactQuery([]byte(query), alloc)); got != want {
+		if got := string(events.RedactQuery([]byte(query), &exchange.Legend{}, alloc)); got != want {
 			t.Errorf("%q: got %q, want %q", query, got, want)
 		}
 	}
+	known := &exchange.Legend{Parameters: []string{"partner-key"}}
+	for query, want := range map[string]string{
+		"page=2&partner-key=canary":                        "page=2&partner-key=[redacted]",
+		"Partner%2DKey=canary":                             "Partner%2DKey=[redacted]",
+		"partner%252dkey=canary;page=2":                    "partner%252dkey=[redacted];page=2",
+		"to=https%3A%2F%2Fa%2F%3Fpartner-key%3Dcanary":     "to=[redacted]",
+		"to=https%253A%252F%252Fa%253Fpartner-key%253Dcan": "to=[redacted]",
+		"partner=x&to=partner-key&n=partner-keys%3D1":      "partner=x&to=partner-key&n=partner-keys%3D1",
+	} {
+		if got := string(events.RedactQuery([]byte(query), known, alloc)); got != want {
+			t.Errorf("%q: got %q, want %q", query, got, want)
+		}
+		if got := string(events.RedactQuery([]byte(query), nil, alloc)); strings.Contains(got, "can") || strings.Contains(got, "2&") {
+			t.Errorf("%q: where nothing is known, %q is shown", query, got)
+		}
+	}
 	long := "a=" + strings.Repeat("b", 2000) + "&token=canary"
-	if got := string(events.RedactQuery([]byte(long), alloc)); !strings.HasSuffix(got, "…") || len(got) > 1100 || strings.Contains(got, "canary") {
+	if got := string(events.RedactQuery([]byte(long), &exchange.Legend{}, alloc)); !strings.HasSuffix(got, "…") || len(got) > 1100 || strings.Contains(got, "canary") {
 		t.Errorf("a long query: %d bytes, %q", len(got), got[len(got)-20:])
 	}
 }

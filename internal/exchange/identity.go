@@ -82,8 +82,22 @@ type Consumer struct {
 
 // KeyRef tells an API key from all others without holding it.
 type KeyRef struct {
-	ID     [8]byte  // what may be shown of it: wk_ID
-	Digest [32]byte // SHA-256 of the whole key
+	ID     [8]byte  // what may be shown of it
+	Digest [32]byte // SHA-256 of the whole key; if Imported, its HMAC
+	// Imported says that the key is not one that we made: it may be guessable,
+	// and ID is of its HMAC.
+	Imported bool
+}
+
+// AppendID appends what may be shown of the key: wk_ID, of an imported one
+// ik_ID.
+func (r *KeyRef) AppendID(b []byte) []byte {
+	if r.Imported {
+		b = append(b, "ik_"...)
+	} else {
+		b = append(b, "wk_"...)
+	}
+	return append(b, r.ID[:]...)
 }
 
 // KeyRecord is what is known of an API key: never the key itself. The zero
@@ -134,8 +148,7 @@ func (x *Exchange) KeyIdentity(ref KeyRef, r KeyRecord) *Identity {
 	if k.id.Named != nil && k.id.Key != ref { // a second key of the same request
 		k = new(keyIdentity)
 	}
-	copy(k.proof[:], "wk_")
-	copy(k.proof[len("wk_"):], ref.ID[:])
+	ref.AppendID(k.proof[:0])
 	k.id = Identity{
 		Method:   "apiKey",
 		Proof:    unsafe.String(&k.proof[0], len(k.proof)), // which nobody writes to before Reset

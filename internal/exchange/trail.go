@@ -149,6 +149,9 @@ func (s *Step) Operands() []Operand { return s.ops[:s.n] }
 type Legend struct {
 	Config string // hash of the configuration
 	Checks []Check
+	// Parameters are the names of query parameters that some route reads as
+	// credentials.
+	Parameters []string
 }
 
 // Check is one entry of a Legend.

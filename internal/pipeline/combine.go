@@ -50,7 +50,7 @@ func (c *Combination) whole() bool {
 	fields := 0
 	for i := range c.Proofs {
 		sound = sound && c.Proofs[i].Authenticate != nil
-		fields += len(c.Proofs[i].Credentials)
+		fields += len(c.Proofs[i].Sources())
 	}
 	sound = sound && fields <= 64 // a bit each
 	for i := range c.Branches {
@@ -112,7 +112,7 @@ func (c *Combination) compile(revocations Revocations, legend *exchange.Legend) 
 	for i := range c.Proofs {
 		p := &c.Proofs[i]
 		one := proof{part: part[Authenticator]{p.Authenticate, add(p.Check)}, missing: p.missing(), forward: p.forwards(), again: p.Again}
-		for _, name := range p.Credentials {
+		for _, name := range p.Sources() {
 			at := slices.Index(fields, name)
 			if at < 0 {
 				at = len(fields)

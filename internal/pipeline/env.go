@@ -37,6 +37,9 @@ type Directory interface {
 	// not, and the record may have no consumer. Only if ask is true may this take time: at
 	// most 100 ms, to ask the store.
 	Key(ref exchange.KeyRef, now time.Time, ask bool) (exchange.KeyRecord, fault.Code)
+	// Imported returns by what a key is found that is not of Warder's form, and
+	// None; otherwise why there can be none. It never takes time.
+	Imported(key []byte) (exchange.KeyRef, fault.Code)
 	// Certificate finds by what a verified certificate is a consumer's, nil if
 	// it is nobody's. rival is that of another consumer who claims it too.
 	Certificate(c *exchange.CertFacts) (record, rival *exchange.CertRecord)

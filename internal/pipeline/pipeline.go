@@ -8,6 +8,7 @@
 package pipeline
 
 import (
+	"slices"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/binding"
@@ -117,10 +118,26 @@ type Parts struct {
 	// first may go on.
 	Credentials []string
 	Forward     bool
+	// Parameters are the names of query parameters this policy reads as
+	// credentials: never logged, and taken out of the request by the policy
+	// itself, before others read it.
+	Parameters []string
+	// Doubt is what speaks against a Config that is allowed; "": nothing.
+	Doubt string
 	// Consumers are those that the policy names, whether they are known or not.
 	Consumers []string
 	// Reads are the other request fields (lower case) the policy reads.
 	Reads []string
+}
+
+// Sources says in words where the credentials are read from: fields by their
+// names, and query parameters.
+func (p *Parts) Sources() []string {
+	all := slices.Clone(p.Credentials)
+	for _, name := range p.Parameters {
+		all = append(all, "query parameter "+name)
+	}
+	return all
 }
 
 // Challenge is an authentication challenge (RFC 9110 section 11.6.1).

@@ -26,8 +26,8 @@ func Catalog() []pipeline.Kind {
 		pipeline.Policy("auth.none", public.New),
 		pipeline.Policy("auth.jwt", jwt.New),
 		pipeline.Policy("auth.introspect", introspect.New),
+		pipeline.Policy("auth.apiKey", apikey.New), // takes a key out of the query, before anybody writes an address down
 		pipeline.Policy("auth.login", login.New),
-		pipeline.Policy("auth.apiKey", apikey.New),
 		pipeline.Policy("auth.basic", basic.New),
 		pipeline.Policy("auth.mtls", mtls.New),
 		pipeline.Policy("auth.scopes", scopes.New),

@@ -175,25 +175,31 @@ func (a *asked) judge(b *build) bool {
 func (b *build) apart(c *pipeline.Combination, other *authObject, at int, o *authObject) {
 	before := fmt.Sprintf("%s[%d]", c.Title(), at)
 	switch shared := share(&other.proof, &o.proof); {
-	case c.All && (o.path == other.path && len(o.proof.Credentials) == 0 || shared != ""):
+	case c.All && (o.path == other.path && len(o.proof.Sources()) == 0 || shared != ""):
 		where := "one proof"
 		if shared != "" {
-			where = "the field " + shared
+			where = "the " + shared
 		}
 		b.problems = append(b.problems, o.node.Complain("", "is read from "+where+", as "+before+" is: no request can bring both", "ask for the two in anyOf, or for one of them"))
 	case c.All:
 	case sameProof(other, o) && covers(other, o):
 		b.problems = append(b.problems, o.node.Complain("", "is never asked: "+before+" already lets in everybody whom it would", "remove it, or add to "+before+" what tells the two apart"))
-	case o.path == other.path && !judgesWith(other, o) && (shared != "" || len(o.proof.Credentials) == 0):
+	case o.path == other.path && !judgesWith(other, o) && (shared != "" || len(o.proof.Sources()) == 0):
 		b.problems = append(b.problems, o.node.Complain("", "judges the same credential as "+before+", but by other rules", "a route has one proof of this kind: write the same in both"))
 	}
 }
 
-// share returns a field that both proofs read; "" if there is none.
+// share returns where both proofs read their credential from, in words; "" if
+// that is not one place.
 func share(a, b *pipeline.Parts) string {
 	for _, field := range a.Credentials {
 		if slices.Contains(b.Credentials, field) {
-			return field
+			return "field " + field
+		}
+	}
+	for _, name := range a.Parameters {
+		if slices.Contains(b.Parameters, name) {
+			return "query parameter " + name
 		}
 	}
 	return ""

@@ -288,6 +288,16 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 // note remembers what the whole snapshot has to know of a policy.
 func (b *build) note(p *pipeline.Parts, at config.Node) {
 	b.spoken = append(b.spoken, p.Credentials...)
+	for _, name := range p.Parameters {
+		if !slices.Contains(b.s.legend.Parameters, name) {
+			b.s.legend.Parameters = append(b.s.legend.Parameters, name)
+		}
+	}
+	if p.Doubt != "" {
+		if d := at.Complain("", p.Doubt, ""); !slices.Contains(b.s.Doubts, d) { // routes may share it
+			b.s.Doubts = append(b.s.Doubts, d)
+		}
+	}
 	b.s.reads = append(b.s.reads, p.Reads...)
 	for _, name := range p.Consumers {
 		if !slices.Contains(b.doc.Consumers.Names(), name) && !slices.ContainsFunc(b.s.Elsewhere, func(m Mention) bool { return m.Name == name }) {
@@ -455,6 +465,7 @@ func (b *build) keyLimits(k *config.APIKey, path string) *exchange.KeyLimits {
 // that some route reads as a credential, and the well-known ones. The one that
 // was verified for a request stays.
 func (b *build) credentialsOf(f *config.FlatRoute) (c credentials) {
+	c.parameters = b.s.legend.Parameters
 	all := append([]string{"authorization", "dpop", "proxy-authorization", "x-api-key"}, b.spoken...)
 	slices.Sort(all)
 	for _, name := range slices.Compact(all) {

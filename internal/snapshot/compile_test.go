@@ -276,7 +276,7 @@ func TestPassCannotNameACredential(t *testing.T) {
 	for _, name := range []string{"Authorization", "x-api-key", "X-Partner-Key", "proxy-authorization"} {
 		_, problems := compileAll(newCompiler(), upstreams+`consumers: { c: { apiKeys: [{ hash: "sha256:abababababababababababababababababababababababababababababababab" }] } }
 routes:
-  - { path: /key, upstream: b, auth: { apiKey: { header: X-Partner-Key } } }
+  - { path: /key, upstream: b, auth: { apiKey: { in: header, name: X-Partner-Key } } }
   - { path: /open, upstream: b, auth: none, pass: [x-real-ip, `+name+`] }
 `)
 		if len(problems) != 1 || problems[0].Path != "routes[1].pass[1]" {

@@ -124,7 +124,7 @@ func TestOnlyACredentialThatWasVerifiedGoesOn(t *testing.T) {
 consumers: { c: { apiKeys: [{ hash: "sha256:abababababababababababababababababababababababababababababababab" }] } }
 `+upstreams+`routes:
   - { name: open, path: /open, upstream: b, auth: none }
-  - { name: key, path: /key, upstream: b, auth: { apiKey: { header: X-Partner-Key } } }
+  - { name: key, path: /key, upstream: b, auth: { apiKey: { in: header, name: X-Partner-Key } } }
   - { name: token, path: /token, upstream: b, auth: { jwt: corp } }
   - { name: kept, path: /kept, upstream: b, auth: { jwt: corp }, forwardToken: false }
 `)
@@ -256,7 +256,7 @@ func TestConnectionCannotNameWhatIsRead(t *testing.T) {
 routes:
   - { name: beta, path: /x, match: { headers: { X-Beta: "1" } }, upstream: b, auth: none }
   - { name: plain, path: /x, upstream: b, auth: none, rateLimit: 5/s per header:x-tenant }
-  - { name: key, path: /key, upstream: b, auth: { apiKey: { header: X-Partner-Key } } }
+  - { name: key, path: /key, upstream: b, auth: { apiKey: { in: header, name: X-Partner-Key } } }
 `)
 	for _, name := range []string{"X-Beta", "x-tenant", "X-PARTNER-KEY"} {
 		x := newExchange("GET", "x", "/x")

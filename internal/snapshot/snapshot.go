@@ -38,6 +38,9 @@ type Snapshot struct {
 	// have: they may be in the store.
 	Elsewhere []Mention
 
+	// Doubts are what speaks against a document that is allowed, by place.
+	Doubts config.Problems
+
 	routes   []Route
 	index    *route.Index
 	local    *route.Index // Warder's own routes
@@ -310,6 +313,10 @@ func (s *Snapshot) close() { s.loans.release() }
 type credentials struct {
 	ids   []exchange.HeaderID
 	names []string // lower case, of fields without an id
+
+	// parameters are the names of query parameters that some route reads as
+	// credentials: an address with one is not told on.
+	parameters []string
 }
 
 func (c *credentials) strip(h *exchange.Head, verified exchange.HeaderID) {
@@ -323,6 +330,11 @@ func (c *credentials) strip(h *exchange.Head, verified exchange.HeaderID) {
 		}
 		for _, name := range c.names {
 			f.Drop = f.Drop || exchange.EqualFold(f.Name, name)
+		}
+		if len(c.parameters) > 0 && exchange.EqualFold(f.Name, "referer") {
+			for _, name := range c.parameters {
+				f.Drop = f.Drop || exchange.MentionsParameter(f.Value, name)
+			}
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 // A backup is text, one JSON object a line: a head, the records, an end. It is
 // the same whichever engine wrote it.
 //
-//	{"format":"warder-store","version":1,"seq":42,"made":1767225600000,"schema":1}
+//	{"format":"warder-store","version":1,"seq":42,"made":1767225600000,"schema":2}
 //	{"kind":"key","id":"…","alias":"…","owner":"…","expires":1767225600000,"version":7,"body":"…"}
 //	{"end":true,"records":1,"sha256":"…"}
 //

@@ -89,7 +89,7 @@ func TestADamagedBackupRestoresNothing(t *testing.T) {
 		"junk after the end":   whole + "x",
 		"an endless line":      lines[0] + strings.Repeat("x", 4<<20),
 		"a cut in the end":     whole[:len(whole)-1],
-		"a later schema":       strings.Replace(whole, `"schema":1`, `"schema":99`, 1),
+		"a later schema":       strings.Replace(whole, `"schema":2`, `"schema":99`, 1),
 		"a time that is none":  strings.Replace(whole, `"made":`, `"made":-`, 1),
 		"a record of nobody":   lines[0] + "{}\n",
 		"a version to come":    lines[0] + strings.Replace(lines[1], `"version":`, `"version":99`, 1),
@@ -122,7 +122,7 @@ func TestACheckSaysWhatIsInABackup(t *testing.T) {
 		_, err := s.Backup(t.Context(), &backup)
 		wants(t, err, nil)
 		made := p.now()
-		want := &store.BackupReport{Made: made, Schema: 1, Changes: 7, Records: map[store.Kind]uint64{"key": 5, "plan": 5}}
+		want := &store.BackupReport{Made: made, Schema: 2, Changes: 7, Records: map[store.Kind]uint64{"key": 5, "plan": 5}}
 		got, err := store.CheckBackup(bytes.NewReader(backup.Bytes()), made)
 		wants(t, err, nil)
 		same(t, got, want)

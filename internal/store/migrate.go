@@ -24,6 +24,10 @@ var migrations = [][]string{
 		`CREATE TABLE warder_graves (kind TEXT NOT NULL, id BLOB NOT NULL, seq BIGINT NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID`,
 		`CREATE INDEX warder_graves_seq ON warder_graves (seq)`,
 	},
+	{ // 2
+		// When records were last used, which is no change of them.
+		`CREATE TABLE warder_uses (kind TEXT NOT NULL, id BLOB NOT NULL, used BIGINT NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID`,
+	},
 }
 
 // schema is the version that this build writes.

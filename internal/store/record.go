@@ -217,6 +217,9 @@ func bury(ctx context.Context, tx *script, seq uint64, kind Kind, id string) err
 	if err := tx.exec(ctx, `DELETE FROM warder_records WHERE kind = $1 AND id = $2`, string(kind), []byte(id)); err != nil {
 		return err
 	}
+	if err := tx.exec(ctx, `DELETE FROM warder_uses WHERE kind = $1 AND id = $2`, string(kind), []byte(id)); err != nil {
+		return err
+	}
 	return tx.exec(ctx, `INSERT INTO warder_graves (kind, id, seq) VALUES ($1, $2, $3) ON CONFLICT (kind, id) DO UPDATE SET seq = excluded.seq`,
 		string(kind), []byte(id), seq)
 }

@@ -181,8 +181,12 @@ func (s *Store) Sweep(ctx context.Context) error {
 				if err := alone(ctx, tx); err != nil {
 					return err
 				}
-				r, err := tx.ExecContext(ctx, `DELETE FROM warder_records WHERE (kind, id) IN (SELECT kind, id FROM warder_records WHERE expires <= $1 ORDER BY expires LIMIT $2)`,
-					s.now().Add(-linger).UnixMilli(), batch)
+				const over = `(kind, id) IN (SELECT kind, id FROM warder_records WHERE expires <= $1 ORDER BY expires, kind, id LIMIT $2)`
+				before := s.now().Add(-linger).UnixMilli()
+				if _, err := tx.ExecContext(ctx, `DELETE FROM warder_uses WHERE `+over, before, batch); err != nil {
+					return err
+				}
+				r, err := tx.ExecContext(ctx, `DELETE FROM warder_records WHERE `+over, before, batch)
 				if err != nil {
 					return err
 				}

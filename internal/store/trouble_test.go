@@ -131,7 +131,7 @@ func TestANewerSchemaIsLeftAlone(t *testing.T) {
 		raw(t, p, `INSERT INTO warder_schema VALUES (99)`)
 		_, err := store.Open(t.Context(), p.config())
 		wants(t, err, store.ErrNewer)
-		sentence(t, err, "its schema is 99 and this build knows 1")
+		sentence(t, err, "its schema is 99 and this build knows 2")
 		raw(t, p, `DELETE FROM warder_schema WHERE version = 99`)
 		_, err = p.open(t).Get(t.Context(), "key", "a")
 		wants(t, err, nil)
@@ -153,7 +153,7 @@ func TestAsItIsNothingIsMadeOrMigrated(t *testing.T) {
 		wants(t, err, store.ErrNewer)
 		raw(t, p, `DELETE FROM warder_schema`)
 		_, err = store.Open(t.Context(), c)
-		sentence(t, err, "its schema is 0 and this build's is 1")
+		sentence(t, err, "its schema is 0 and this build's is 2")
 	})
 }
 

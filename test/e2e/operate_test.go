@@ -213,21 +213,28 @@ upstreams: { b: [%s] }
 routes:
   - { name: jwt, path: /jwt, upstream: b, auth: { jwt: corp } }
   - { name: key, path: /key, upstream: b, auth: { apiKey: true } }
+  - { name: query, path: /query, upstream: b, auth: { anyOf: [{ apiKey: { in: query, name: partner } }, { jwt: corp }] } }
   - { name: open, path: /open/**, upstream: b, auth: none }`, idp.Issuer, hash, b.URL))
 	token := idp.Token(t, "shop", "orders:read")
 	signature := token[strings.LastIndex(token, ".")+1:]
 	canaries := map[string]string{
 		"token": signature, "key": key, "wrong key": "wk_canary01_canarycanary", "basic": "canary02:canary03", "cookie": "canary04", "proxy": "canary05",
 		"query token": "canary06", "query key": "canary07", "dpop": "canary08", "referer": "canary09", "userinfo": "canary10",
+		"key of a configured parameter": "canary11", "key in an address": "canary12",
 	}
-	for _, path := range []string{"/jwt", "/key", "/open/x", "/nowhere", "/open/../x"} {
+	partner := "&partner=" + canaries["key of a configured parameter"] + "&back=https%3A%2F%2Fx%2F%3Fpartner%3D" + canaries["key in an address"]
+	harness.Curl(t, "-H", "Not a field: x", g.URL+"/query?"+partner)
+	harness.Curl(t, g.URL+"/query?page=2&partner="+key)
+	harness.Curl(t, g.URL+"/query?page=2&partner="+key+"&partner="+key)
+	explain(t, g, "GET", g.URL+"/query?page=2"+partner)
+	for _, path := range []string{"/jwt", "/key", "/query", "/open/x", "/nowhere", "/open/../x"} {
 		for _, auth := range [][]string{bearer(token), {"-u", canaries["basic"]}, bearer("canary02." + signature)} {
 			for _, k := range []string{key, canaries["wrong key"]} {
 				args := append([]string{
 					"-H", "X-Api-Key: " + k, "-H", "Cookie: session=" + canaries["cookie"], "-H", "Proxy-Authorization: Basic " + canaries["proxy"],
 					"-H", "DPoP: " + canaries["dpop"], "-H", "Referer: https://x.example/?access_token=" + canaries["referer"],
 				}, auth...)
-				harness.Curl(t, append(args, g.URL+path+"?access_token="+canaries["query token"]+"&api_key="+canaries["query key"]+"&page=2")...)
+				harness.Curl(t, append(args, g.URL+path+"?access_token="+canaries["query token"]+"&api_key="+canaries["query key"]+"&page=2"+partner)...)
 			}
 		}
 	}
@@ -236,11 +243,12 @@ routes:
 	raw, _ := os.ReadFile(filepath.Join(g.State, "admin.token"))
 	adminToken := strings.TrimSpace(string(raw))
 	places := map[string]string{
-		"the access log":      g.Stdout.String(),
-		"the application log": g.Stderr.String(),
-		"explain last":        explain(t, g, "last"),
-		"explain":             explain(t, g, r.ID(), "--output", "json"),
-		"the metrics":         string(harness.Curl(t, append(bearer(adminToken), g.Admin+"/metrics")...).Body),
+		"the access log":        g.Stdout.String(),
+		"the application log":   g.Stderr.String(),
+		"explain last":          explain(t, g, "last"),
+		"explain":               explain(t, g, r.ID(), "--output", "json"),
+		"explain of a question": explain(t, g, "GET", g.URL+"/query?page=2"+partner),
+		"the metrics":           string(harness.Curl(t, append(bearer(adminToken), g.Admin+"/metrics")...).Body),
 	}
 	filepath.WalkDir(g.State, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() && d.Name() != "admin.token" {

@@ -156,6 +156,10 @@ type consumers map[string]*exchange.Consumer
 func (c consumers) Key(exchange.KeyRef, time.Time, bool) (exchange.KeyRecord, fault.Code) {
 	return exchange.KeyRecord{}, fault.KeyUnknown
 }
+
+func (c consumers) Imported([]byte) (exchange.KeyRef, fault.Code) {
+	return exchange.KeyRef{}, fault.KeyMalformed
+}
 func (c consumers) Client(iss, client string) (*exchange.Consumer, bool) {
 	n, ok := c[iss+"/"+client]
 	return n, ok
