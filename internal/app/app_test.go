@@ -393,21 +393,16 @@ func TestStreamIsNotHeldBack(t *testing.T) {
 }
 
 func TestUpstreamFaults(t *testing.T) {
-	dead, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead.Close()
 	garbage := rawServer(t, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello")
 	cut := rawServer(t, "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello")
 	silent := rawServer(t, "")
-	r := serve(t, fmt.Sprintf(`upstreams: { dead: ["http://%s"], garbage: ["http://%s"], cut: ["http://%s"], silent: ["http://%s"] }
+	r := serve(t, fmt.Sprintf(`upstreams: { dead: ["http://127.0.0.1:1"], garbage: ["http://%s"], cut: ["http://%s"], silent: ["http://%s"] }
 routes:
   - { path: /dead, upstream: dead, auth: none }
   - { path: /garbage, upstream: garbage, auth: none }
   - { path: /cut, upstream: cut, auth: none }
   - { path: /silent, upstream: silent, auth: none, timeout: { firstByte: 100ms } }
-`, dead.Addr(), garbage, cut, silent), "")
+`, garbage, cut, silent), "")
 	for path, want := range map[string]string{
 		"/dead": "502 upstream_unavailable", "/garbage": "502 response_malformed", "/cut": "502 upstream_error", "/silent": "504 upstream_timeout",
 	} {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -198,12 +199,13 @@ func TestAStartThatFailsLeavesNothing(t *testing.T) {
 	}
 	defer taken.Close()
 	busy := taken.Addr().String()
-	spare, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	free := ""
+	for free == "" { // below the ports that the system gives to others meanwhile
+		if spare, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000))); err == nil {
+			free = spare.Addr().String()
+			spare.Close()
+		}
 	}
-	free := spare.Addr().String()
-	spare.Close()
 	const rest = "upstreams: { b: [http://127.0.0.1:1] }\nroutes: [{ path: /x, upstream: b, auth: none }]\n"
 	for _, c := range []struct{ what, config, want string }{
 		{"a busy listener", fmt.Sprintf("listeners: [{ name: pub, address: %q }]\nadmin: { address: %q }\n", busy, free) + rest,

@@ -10,8 +10,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -90,13 +92,18 @@ func newTaskWorld(t *testing.T, config string) *taskWorld {
 	t.Cleanup(orders.Close)
 
 	port := func() string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+		// Below those that the system gives to clients, and to whoever asks for
+		// any: one of those may be somebody else's before it is used.
+		for range 100 {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+mathrand.IntN(22_000)))
+			if err == nil {
+				l.Close()
+				_, port, _ := net.SplitHostPort(l.Addr().String())
+				return port
+			}
 		}
-		defer l.Close()
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		return port
+		t.Fatal("no port of 127.0.0.1 is free")
+		return ""
 	}
 	plain, secure := port(), port()
 	pairs := []string{
@@ -120,7 +127,7 @@ func newTaskWorld(t *testing.T, config string) *taskWorld {
 	go func() {
 		ended <- app.Run(app.Options{
 			Config: filepath.Join(dir, "warder.yaml"), State: state, Stdout: io.Discard, Stderr: io.Discard, Version: "test",
-			Started: func(r app.Running) { started <- r },
+			AskWithin: time.Minute, Started: func(r app.Running) { started <- r },
 		}, signals)
 	}()
 	select {
