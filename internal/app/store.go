@@ -52,6 +52,7 @@ func (a *app) prepareStore(next *snapshot.Snapshot, doc *config.Document) (commi
 		a.store.Store(s)
 		a.address = doc.Store
 		reserve()
+		a.sessions.Use(s) // before a listener is there
 		ctx, stop := context.WithCancel(context.Background())
 		a.stopFollowing = stop
 		a.following.Go(func() {

@@ -177,6 +177,7 @@ func (h *house) open(change ...func(*login.Config)) *instance {
 	sessions.Unlock(h.sealed)
 	ctx, stop := context.WithCancel(context.Background())
 	var following sync.WaitGroup
+	sessions.Use(h.store)
 	following.Go(func() { sessions.Run(ctx, h.store, func() {}) })
 	h.t.Cleanup(func() { stop(); following.Wait() })
 	auth, err := keys.NewClientAuth(keys.ClientAuthConfig{Method: keys.ClientSecretBasic, ID: "web", Secret: secret.New([]byte("s"))})

@@ -139,11 +139,19 @@ func (s *Sessions) AskWithin(d time.Duration) { s.loading, s.writing = d, max(d,
 // Unlock gives the keys that sessions are sealed with.
 func (s *Sessions) Unlock(k *keys.DataKeys) { s.keys.Store(k) }
 
-// Run uses st, and follows it: what another instance ends or changes is ended
-// or read again here. ended is called when sessions were ended. It returns when
-// ctx is over.
-func (s *Sessions) Run(ctx context.Context, st *store.Store, ended func()) {
+// Use has sessions read from st and written to it. Nothing is followed yet:
+// Run comes next.
+func (s *Sessions) Use(st *store.Store) {
 	s.store.Store(st)
+	if st.Status().Err == nil {
+		s.heard.Store(s.now().UnixMilli())
+	}
+}
+
+// Run follows st, which is in use: what another instance ends or changes is
+// ended or read again here. ended is called when sessions were ended. It
+// returns when ctx is over.
+func (s *Sessions) Run(ctx context.Context, st *store.Store, ended func()) {
 	var writing sync.WaitGroup
 	writing.Go(func() { s.write(ctx) })
 	defer writing.Wait()
