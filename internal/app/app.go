@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/warder-gateway/warder/internal/admin"
+	"github.com/warder-gateway/warder/internal/assertion"
 	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/control"
@@ -74,22 +75,23 @@ func Run(o Options, signals <-chan os.Signal) error {
 
 // app is a running gateway.
 type app struct {
-	log      *slog.Logger
-	metrics  *telemetry.Metrics
-	verdicts *keys.Verdicts
-	guard    *guessing.Guard
-	records  *events.Recorder
-	outputs  *outputs
-	live     *snapshot.Live
-	counters *counters.Memory
-	gateway  *gateway.Gateway
-	control  *control.Control
-	state    *State
-	store    atomic.Pointer[store.Store] // nil before the first load
-	address  secret.Value                // of the store
-	memory   *directory.Memory           // of the store
-	sessions *login.Sessions
-	nonces   *binding.Nonces
+	log        *slog.Logger
+	metrics    *telemetry.Metrics
+	verdicts   *keys.Verdicts
+	guard      *guessing.Guard
+	records    *events.Recorder
+	outputs    *outputs
+	live       *snapshot.Live
+	counters   *counters.Memory
+	gateway    *gateway.Gateway
+	control    *control.Control
+	state      *State
+	store      atomic.Pointer[store.Store] // nil before the first load
+	address    secret.Value                // of the store
+	memory     *directory.Memory           // of the store
+	sessions   *login.Sessions
+	nonces     *binding.Nonces
+	assertions *assertion.Authority
 
 	following     sync.WaitGroup // the store
 	stopFollowing func()         // nil: nobody does
@@ -152,7 +154,7 @@ func start(o Options) (_ *app, err error) {
 	compiler.Memory = a.memory
 	compiler.Guard = a.guard
 	compiler.KeysChanged = a.gateway.JudgeStreams
-	a.sessions, a.nonces = compiler.Sessions, compiler.Nonces
+	a.sessions, a.nonces, a.assertions = compiler.Sessions, compiler.Nonces, compiler.Assertions
 	if o.AskWithin > 0 {
 		a.sessions.AskWithin(o.AskWithin)
 	}
@@ -186,11 +188,11 @@ func addresses(all map[string]string) string {
 // NewCompiler returns the compiler of this build. What it seals is kept in
 // state; with a nil state nothing is kept, and keys are made for the occasion.
 func NewCompiler(m *telemetry.Metrics, v *keys.Verdicts, c *counters.Memory, log *slog.Logger, state *State) *snapshot.Compiler {
-	sessions, nonces := login.NewSessions(log, time.Now), binding.NewNonces()
+	sessions, nonces, assertions := login.NewSessions(log, time.Now), binding.NewNonces(), assertion.New(log)
 	return &snapshot.Compiler{
 		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: m, Verdicts: v, Counters: c, Log: log, Guard: guessing.NewGuard(), Nonces: nonces,
-		ReadFile: secret.ReadFile, ReadLists: readLists, Local: (&locals{keyring: keyring{state: state}, log: log, guesses: guessing.NewGuesses(), sessions: sessions, nonces: nonces}).of,
-		Sessions: sessions,
+		ReadFile: secret.ReadFile, ReadLists: readLists, Local: (&locals{keyring: keyring{state: state}, log: log, guesses: guessing.NewGuesses(), sessions: sessions, nonces: nonces, assertions: assertions}).of,
+		Sessions: sessions, Assertions: assertions,
 	}
 }
 
