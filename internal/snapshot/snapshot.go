@@ -44,7 +44,7 @@ type Snapshot struct {
 	redirect *Route       // answers on listeners that only redirect; nil: nobody does
 	hasLocal bool
 	legend   *exchange.Legend
-	reads    []string             // request fields that routes and policies read, lower case
+	reads    []string // request fields that routes and policies read, lower case
 	set      setFields
 	judges   map[string]certRules // of client certificates, by listener
 	streams  streamRules
