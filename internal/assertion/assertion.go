@@ -71,6 +71,7 @@ type Authority struct {
 	seed  maphash.Seed
 	slots [sets * ways]atomic.Pointer[entry]
 	bytes atomic.Int64 // of all entries
+	most  int64        // of bytes
 	hand  atomic.Uint64
 }
 
@@ -88,7 +89,7 @@ func (e *entry) size() int64 { return int64(len(e.content) + len(e.token) + 128)
 
 // New returns an Authority that has no key yet.
 func New(log *slog.Logger) *Authority {
-	return &Authority{log: log, wake: make(chan struct{}, 1), seed: maphash.MakeSeed()}
+	return &Authority{log: log, wake: make(chan struct{}, 1), seed: maphash.MakeSeed(), most: maxBytes}
 }
 
 // Unlock says that assertions are asked for, and gives what their key is
@@ -237,7 +238,7 @@ func (a *Authority) keep(set []atomic.Pointer[entry], place int, e *entry) {
 	if old := set[place].Swap(e); old != nil {
 		size -= old.size()
 	}
-	for total := a.bytes.Add(size); total > maxBytes; {
+	for total := a.bytes.Add(size); total > a.most; {
 		if old := a.slots[a.hand.Add(1)%uint64(len(a.slots))].Swap(nil); old != nil {
 			total = a.bytes.Add(-old.size())
 		}

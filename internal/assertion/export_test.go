@@ -1,5 +1,8 @@
 package assertion
 
+// Bound sets how many bytes a remembers.
+func Bound(a *Authority, bytes int64) { a.most = bytes }
+
 // Remembered returns how many bytes a remembers, counted anew.
 func Remembered(a *Authority) (bytes int64) {
 	for i := range a.slots {

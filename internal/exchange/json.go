@@ -52,22 +52,36 @@ func (v JSON) AppendASCII(b []byte) []byte {
 // written as U+FFFD.
 func AppendJSON(b []byte, text string) []byte {
 	b = append(b, '"')
+	done := 0 // of text, appended
 	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
+		c := text[i]
+		if plainJSON[c] {
+			continue
+		}
+		b = append(b, text[done:i]...)
+		switch {
 		case c == '"' || c == '\\':
 			b = append(b, '\\', c)
 		case c < ' ':
 			b = appendEscaped(b, rune(c))
-		case c >= 0x7f:
+		default:
 			r, size := utf8.DecodeRuneInString(text[i:])
 			b = appendEscaped(b, r)
 			i += size - 1
-		default:
-			b = append(b, c)
 		}
+		done = i + 1
 	}
-	return append(b, '"')
+	return append(append(b, text[done:]...), '"')
 }
+
+// plainJSON are the bytes that stand for themselves in a JSON string, and in
+// ASCII.
+var plainJSON = func() (t [256]bool) {
+	for c := byte(' '); c < 0x7f; c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
 
 // appendEscaped appends \uXXXX, or two of them (RFC 8259 section 7).
 func appendEscaped(b []byte, r rune) []byte {
