@@ -119,6 +119,8 @@ apis:
     routes: [{ path: /x }]
 routes:
   - { path: /told, upstream: c, auth: { jwt: corp }, identity: { headers: { X-User: "{claims.sub}", X-Empty: "{claims.nobody}" }, jwt: { header: X-Identity } } }
+  - { path: /told-rpc, upstream: g, auth: { jwt: corp }, identity: { headers: { X-User: "{claims.sub}" }, jwt: { header: X-Identity } } }
+  - { path: /told-chat, upstream: c, auth: { jwt: corp }, identity: { headers: { X-User: "{claims.sub}" }, jwt: { header: X-Identity } }, upgrade: [websocket] }
   - { path: /open, upstream: c, auth: none }
   - { path: /chat, upstream: c, auth: none, upgrade: [websocket] }
   - { path: /grpc, upstream: g, auth: none }
@@ -134,7 +136,7 @@ routes:
 	}
 	routes := map[string][2]string{
 		"/told": {"Authorization", bearer}, "/other/x": {"X-Api-Key", key}, "/open": {"Accept", "*/*"}, "/pass": {"X-Original-User", "passed"},
-		"/chat": {"Accept", "*/*"}, "/grpc": {"Content-Type", "application/grpc"},
+		"/told-rpc": {"Authorization", bearer}, "/told-chat": {"Authorization", bearer}, "/chat": {"Accept", "*/*"}, "/grpc": {"Content-Type", "application/grpc"},
 	}
 	asked := 0
 	for _, path := range slices.Sorted(maps.Keys(routes)) {
@@ -143,16 +145,16 @@ routes:
 			one := dial(t, h.Addresses()["one"])
 			fields := []string{with[0] + ": " + with[1], name + ": " + lie, name + ": " + lie}
 			method := "POST"
-			if path == "/chat" {
+			if strings.HasSuffix(path, "chat") {
 				method, fields = "GET", append(fields, handshake...)
 			} else {
 				fields = append(fields, "Transfer-Encoding: chunked", "Trailer: "+name)
 			}
 			one.send(method, path, fields...)
-			if path != "/chat" {
+			if !strings.HasSuffix(path, "chat") {
 				io.WriteString(one, "1\r\nx\r\n0\r\n"+name+": "+lie+"\r\n\r\n")
 			}
-			if status, _, body := one.receive(method); status != 200 && status != 426 && path != "/grpc" {
+			if status, _, body := one.receive(method); status != 200 && status != 426 && !strings.HasSuffix(path, "rpc") {
 				t.Errorf("%s %s: %d %s", path, name, status, body)
 			}
 			one.Close()
@@ -168,7 +170,7 @@ routes:
 				t.Fatal(err)
 			}
 			resp.Body.Close()
-			if resp.StatusCode != 200 && path != "/grpc" {
+			if resp.StatusCode != 200 && !strings.HasSuffix(path, "rpc") {
 				t.Errorf("%s %s over HTTP/2: %s", path, name, resp.Status)
 			}
 			asked += 2
@@ -187,8 +189,8 @@ routes:
 			told++
 		}
 	}
-	if told != 2*len(spellings) {
-		t.Errorf("the backend was told %d times who calls, want %d", told, 2*len(spellings))
+	if want := 3 * 2 * len(spellings); told != want {
+		t.Errorf("the backend was told %d times who calls, want %d", told, want)
 	}
 }
 

@@ -113,7 +113,11 @@ func (t *teller) tell(x *exchange.Exchange, now time.Time, scratch *[]byte) (nam
 func ends(id *exchange.Identity) time.Time {
 	until := id.Expires
 	if id.Session != nil {
-		if end := id.Session.Ends(); until.IsZero() || end.Before(until) {
+		end := id.Session.Ends()
+		if end.IsZero() { // it was ended while this request was judged
+			end = time.Unix(0, 0)
+		}
+		if until.IsZero() || end.Before(until) {
 			until = end
 		}
 	}
