@@ -5,8 +5,6 @@ import (
 	"testing"
 
 	"github.com/warder-gateway/warder/internal/policy/apikey"
-	"github.com/warder-gateway/warder/internal/secret"
-	"github.com/warder-gateway/warder/internal/store"
 )
 
 func TestWithTheStoreDownAtTheFirstStartNothingIsSigned(t *testing.T) {
