@@ -31,7 +31,7 @@ func TestTransformIsNoPartOfTheDecisionAndItsZeroRefuses(t *testing.T) {
 		for _, v := range says {
 			parts = append(parts, pipeline.Parts{Transform: turn{v, &asked}})
 		}
-		return pipeline.NewChain(parts, &exchange.Legend{})
+		return pipeline.NewChain(parts, nil, &exchange.Legend{})
 	}
 	x, w := &exchange.Exchange{}, &pipeline.World{}
 	c := chain(pipeline.Pass, pipeline.Verdict{}, pipeline.Pass)
