@@ -27,8 +27,8 @@ const module = "github.com/warder-gateway/warder"
 var layers = [][]string{
 	{"internal/fault", "internal/secret", "internal/scalar", "internal/telemetry", "internal/password", "internal/dial"},
 	{"internal/exchange"},
-	{"internal/http1", "internal/route", "internal/config", "internal/keys", "internal/store", "internal/counters", "internal/guessing"},
-	{"internal/binding"},
+	{"internal/http1", "internal/route", "internal/config", "internal/keys", "internal/store", "internal/counters", "internal/guessing", "internal/template"},
+	{"internal/binding", "internal/assertion"},
 	{"internal/pipeline", "internal/upstream", "internal/directory", "internal/login", "internal/audit", "internal/events"},
 	{"internal/tokens"},
 	{"internal/policy/*"},

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/warder-gateway/warder/internal/admin"
+	"github.com/warder-gateway/warder/internal/assertion"
 	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/control"
@@ -74,22 +75,23 @@ func Run(o Options, signals <-chan os.Signal) error {
 
 // app is a running gateway.
 type app struct {
-	log      *slog.Logger
-	metrics  *telemetry.Metrics
-	verdicts *keys.Verdicts
-	guard    *guessing.Guard
-	records  *events.Recorder
-	outputs  *outputs
-	live     *snapshot.Live
-	counters *counters.Memory
-	gateway  *gateway.Gateway
-	control  *control.Control
-	state    *State
-	store    atomic.Pointer[store.Store] // nil before the first load
-	address  secret.Value                // of the store
-	memory   *directory.Memory           // of the store
-	sessions *login.Sessions
-	nonces   *binding.Nonces
+	log        *slog.Logger
+	metrics    *telemetry.Metrics
+	verdicts   *keys.Verdicts
+	guard      *guessing.Guard
+	records    *events.Recorder
+	outputs    *outputs
+	live       *snapshot.Live
+	counters   *counters.Memory
+	gateway    *gateway.Gateway
+	control    *control.Control
+	state      *State
+	store      atomic.Pointer[store.Store] // nil before the first load
+	address    secret.Value                // of the store
+	memory     *directory.Memory           // of the store
+	sessions   *login.Sessions
+	nonces     *binding.Nonces
+	assertions *assertion.Authority
 
 	following     sync.WaitGroup // the store
 	stopFollowing func()         // nil: nobody does
@@ -153,7 +155,7 @@ func start(o Options) (_ *app, err error) {
 	compiler.Memory = a.memory
 	compiler.Guard = a.guard
 	compiler.KeysChanged = a.gateway.JudgeStreams
-	a.sessions, a.nonces = compiler.Sessions, compiler.Nonces
+	a.sessions, a.nonces, a.assertions = compiler.Sessions, compiler.Nonces, compiler.Assertions
 	if o.AskWithin > 0 {
 		a.sessions.AskWithin(o.AskWithin)
 	}
@@ -192,12 +194,12 @@ func NewCompiler(m *telemetry.Metrics, v *keys.Verdicts, c *counters.Memory, log
 }
 
 func newCompiler(m *telemetry.Metrics, v *keys.Verdicts, c *counters.Memory, log *slog.Logger, state *State) (*snapshot.Compiler, *locals) {
-	sessions, nonces := login.NewSessions(log, time.Now), binding.NewNonces()
-	own := &locals{keyring: keyring{state: state}, log: log, guesses: guessing.NewGuesses(), sessions: sessions, nonces: nonces}
+	sessions, nonces, assertions := login.NewSessions(log, time.Now), binding.NewNonces(), assertion.New(log)
+	own := &locals{keyring: keyring{state: state}, log: log, guesses: guessing.NewGuesses(), sessions: sessions, nonces: nonces, assertions: assertions}
 	return &snapshot.Compiler{
 		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: m, Verdicts: v, Counters: c, Log: log, Guard: guessing.NewGuard(), Nonces: nonces,
 		ReadFile: secret.ReadFile, ReadLists: readLists, Local: own.of,
-		Sessions: sessions,
+		Sessions: sessions, Assertions: assertions,
 	}, own
 }
 

@@ -34,7 +34,7 @@ func (k *keyring) open(doc *config.Document) error {
 	var passphrase secret.Value
 	if doc.Keys != nil {
 		passphrase = doc.Keys.Passphrase
-	} else if doc.AuthorizationServer == nil && !doc.Logins() && !doc.Proofs() {
+	} else if doc.AuthorizationServer == nil && !doc.Logins() && !doc.Proofs() && !doc.Asserts() {
 		return nil // nobody needs them
 	}
 	// A document with problems may lack the very passphrase: nothing is made

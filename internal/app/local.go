@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/warder-gateway/warder/internal/assertion"
 	"github.com/warder-gateway/warder/internal/authserver"
 	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/config"
@@ -27,8 +28,9 @@ type locals struct {
 	keys    *keys.Static
 	guesses *guessing.Guesses // of every server, one after the other
 
-	sessions *login.Sessions // of browsers; they are sealed
-	nonces   *binding.Nonces // of proofs of possession; their keys are sealed
+	sessions   *login.Sessions      // of browsers; they are sealed
+	nonces     *binding.Nonces      // of proofs of possession; their keys are sealed
+	assertions *assertion.Authority // whose key is sealed
 }
 
 // signer returns the signer of the authorization server. Without a keyring that
@@ -69,6 +71,9 @@ func (l *locals) of(doc *config.Document) (snapshot.Local, error) {
 	if l.keyring.opened != nil {
 		l.sessions.Unlock(l.keyring.opened)
 		l.nonces.Unlock(l.keyring.opened)
+		if doc.Asserts() {
+			l.assertions.Unlock(l.keyring.opened)
+		}
 	}
 	as := doc.AuthorizationServer
 	if as == nil {

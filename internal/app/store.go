@@ -25,6 +25,7 @@ func (a *app) prepareStore(next *snapshot.Snapshot, doc *config.Document) (commi
 		if !bytes.Equal(a.address.Reveal(), doc.Store.Reveal()) {
 			return nil, nil, config.Problems{doc.Complain("store", "it cannot change while the gateway runs", "restart the gateway")}
 		}
+		a.openAssertions(a.store.Load())
 		reserve, err := a.reserve(next, doc)
 		return reserve, func() {}, err
 	}
@@ -42,6 +43,7 @@ func (a *app) prepareStore(next *snapshot.Snapshot, doc *config.Document) (commi
 		if err := a.memory.Load(ctx, s); err != nil {
 			a.log.Error("the keys of the store could not be loaded; they are refused until they are", "error", err)
 		}
+		a.openAssertions(s)
 	}
 	reserve, err := a.reserve(next, doc)
 	if err != nil {
@@ -64,7 +66,15 @@ func (a *app) prepareStore(next *snapshot.Snapshot, doc *config.Document) (commi
 		a.following.Go(func() { a.memory.TellUses(ctx, s) })
 		a.following.Go(func() { a.sessions.Run(ctx, s, a.gateway.JudgeStreams) })
 		a.following.Go(func() { a.nonces.Run(ctx, sealedIn{s}, a.log) })
+		a.following.Go(func() { a.assertions.Run(ctx, sealedIn{s}) })
 	}, func() { s.Close() }, nil
+}
+
+// openAssertions gets the key that assertions are signed with before the first
+// request needs it, if it can be had. If not, Run tries on and says why, and
+// requests are refused until then.
+func (a *app) openAssertions(s *store.Store) {
+	_ = a.assertions.Open(context.Background(), sealedIn{s})
 }
 
 // firstLoad is how long a start waits for the keys of the store.

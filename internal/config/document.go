@@ -230,6 +230,14 @@ func (d *Document) Proofs() bool {
 	return slices.ContainsFunc(d.Issuers, func(e Entry[Issuer]) bool { return e.Value.TokenBinding == "dpop" })
 }
 
+// Asserts reports whether some route has assertions signed for its backend.
+func (d *Document) Asserts() (asserts bool) {
+	d.EachPolicy(func(path string, value Node) {
+		asserts = asserts || path == "identity" && value.written("jwt")
+	})
+	return asserts
+}
+
 func (i *Issuer) defaults() {
 	i.Algorithms = []string{"RS256", "PS256", "ES256", "EdDSA"}
 	i.ClockSkew = scalar.Duration(30 * time.Second)

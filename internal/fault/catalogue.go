@@ -62,6 +62,7 @@ const (
 	TransferCodingUnsupported
 	HTTPVersionUnsupported
 	LoopDetected
+	TransformFailed
 	UpstreamUnavailable
 	UpstreamError
 	UpstreamUnreachable
@@ -145,13 +146,14 @@ var catalogue = [...]entry{
 	TransferCodingUnsupported: {name: "transfer_coding_unsupported", status: 501, detail: "The transfer coding is not supported.", mend: "use chunked"},
 	HTTPVersionUnsupported:    {name: "http_version_unsupported", status: 505, detail: "The HTTP version is not supported.", mend: "use HTTP/1.1 or HTTP/2"},
 	LoopDetected:              {name: "loop_detected", status: 508, detail: "The request has passed this gateway before.", mend: "a target of the upstream leads back to this gateway"},
+	TransformFailed:           {name: "transform_failed", status: 500, detail: "The request could not be prepared for the service behind the gateway.", mend: "field {header}: {because}; write an encode for it, or tell the backend something else (identity)"},
 	UpstreamUnavailable:       {name: "upstream_unavailable", status: 502, detail: "The service behind the gateway is not available.", mend: "see the inner code"},
 	UpstreamError:             {name: "upstream_error", status: 502, detail: "The service behind the gateway broke off its answer.", mend: "read the log of target {target}"},
 	UpstreamUnreachable:       {name: "upstream_unreachable", public: UpstreamUnavailable, status: 502, mend: "check that target {target} runs and that the gateway may connect to it"},
 	ResponseMalformed:         {name: "response_malformed", status: 502, detail: "The service behind the gateway gave a malformed answer.", mend: "target {target} does not speak well-formed HTTP; the reason names the rule"},
 	UpstreamBusy:              {name: "upstream_busy", public: UpstreamUnavailable, status: 503, mend: "the upstream has as many requests waiting as it may; add targets"},
 	UpstreamTimeout:           {name: "upstream_timeout", status: 504, detail: "The service behind the gateway did not answer in time.", mend: "target {target} is slow; timeout says how long is waited"},
-	IdentityUnavailable:       {name: "identity_unavailable", status: 503, detail: "Credentials cannot be checked at the moment.", mend: "what the credential is judged by could not be had: the keys of issuer {issuer}, or its word on an opaque token, or for an API key those of the store; check that the gateway reaches it"},
+	IdentityUnavailable:       {name: "identity_unavailable", status: 503, detail: "Credentials cannot be checked at the moment.", mend: "what the credential is judged by could not be had: the keys of issuer {issuer}, or its word on an opaque token, or for an API key those of the store; with identity.jwt, the key that signs; check that the gateway reaches it"},
 	KeysStale:                 {name: "keys_stale", status: 503, detail: "Credentials cannot be checked at the moment.", mend: "what the credential is judged by is too old: the keys of issuer {issuer} (freshness.jwks), or for an API key what is known of the store (freshness.revocations); check that the gateway reaches it"},
 	LimitsUnavailable:         {name: "limits_unavailable", status: 503, detail: "Limits cannot be checked at the moment.", mend: "the counters are out of reach"},
 	Overloaded:                {name: "overloaded", status: 503, detail: "The gateway is overloaded.", mend: "too many requests at once; add instances or raise limits.connections"},

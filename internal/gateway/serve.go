@@ -39,6 +39,9 @@ func (g *Gateway) Serve(x *exchange.Exchange, sink exchange.Sink) {
 	w := g.worlds.Get().(*pipeline.World)
 	w.Now, w.Counters, w.Replays = x.Start, snap.Counters, snap.Counters
 	route, verdict := snap.Decide(x, w)
+	if verdict.Passed() {
+		verdict = route.Chain.Transform(x, w)
+	}
 	w.Counters, w.Replays = nil, nil // the snapshot may end before the next one to use w
 	g.worlds.Put(w)
 	if route != nil {

@@ -169,10 +169,12 @@ func (r *Remote) look(kid, algorithm string) (key *Key, known bool, err error) {
 		r.mu.Lock()
 		loaded := !r.status.Loaded.IsZero()
 		r.mu.Unlock()
-		if loaded {
+		if a = r.answer.Load(); a == nil && loaded {
 			return nil, true, fault.New(fault.KeysStale, "the last good answer is older than "+r.maxStale.String())
 		}
-		return nil, false, fault.New(fault.IdentityUnavailable, "the keys were never fetched")
+		if a == nil {
+			return nil, false, fault.New(fault.IdentityUnavailable, "the keys were never fetched")
+		}
 	}
 	key, known, reason := a.keys.find(kid, algorithm)
 	if key.Alive() {

@@ -21,6 +21,7 @@ type Chain struct {
 	authorize    []part[Authorizer]
 	screen       []part[Limiter]
 	limit        []part[Limiter]
+	transform    []part[Transformer]
 
 	bare, scope []string // challenges when nothing was presented, when a scope is missing
 	challenged
@@ -77,6 +78,9 @@ func (c *Chain) add(p *Parts, legend *exchange.Legend) {
 	}
 	if p.Limit != nil {
 		c.limit = append(c.limit, part[Limiter]{p.Limit, check})
+	}
+	if p.Transform != nil {
+		c.transform = append(c.transform, part[Transformer]{p.Transform, check})
 	}
 }
 
@@ -257,6 +261,25 @@ func (c *Chain) run(x *exchange.Exchange, w *World) Verdict {
 		}
 	}
 	return take(c.limit, x, w)
+}
+
+// Transform makes the request that Run has passed what the upstream is to get,
+// as far as policies say so. It is no part of the decision: nothing is explained
+// by it, and nobody is let in. A request without an identity is refused.
+func (c *Chain) Transform(x *exchange.Exchange, w *World) Verdict {
+	if x.Identity == nil || c.authenticate.run == nil && c.combination == nil {
+		return Refuse(fault.InternalError)
+	}
+	for i := range c.transform {
+		p := &c.transform[i]
+		x.Trail.Begin(p.check)
+		v := p.run.Transform(x, w)
+		x.Trail.End(v.outcome, v.code)
+		if !v.Passed() {
+			return v
+		}
+	}
+	return Pass
 }
 
 // refusal returns what an Authenticator that stands alone has said by v, which

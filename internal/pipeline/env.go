@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/warder-gateway/warder/internal/assertion"
 	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
@@ -29,6 +30,9 @@ type Env struct {
 	Nonces    *binding.Nonces // for proofs of possession, outliving snapshots; nil: none are given out
 	Public    bool            // the route has auth: none
 	AsksCerts bool            // clients may show a certificate on some listener
+	Upstream  string          // name of the route's upstream
+
+	Assertions *assertion.Authority // what signs for backends, outliving snapshots; nil: nothing does
 }
 
 // Directory is who may call: consumers and their credentials, in memory.

@@ -2,7 +2,8 @@
 // and how a decision is reached.
 //
 // The order of the phases is fixed here: screen, authenticate, authorize,
-// limit. An operator chooses policies, never their order. A policy has parts,
+// limit, and, of a request that may pass, transform. An operator chooses
+// policies, never their order. A policy has parts,
 // one narrow interface per phase; it is compiled once from its Config and
 // never changes afterwards.
 package pipeline
@@ -89,6 +90,14 @@ type Parts struct {
 	Authenticate Authenticator
 	Authorize    Authorizer
 	Limit        Limiter
+	Transform    Transformer // of requests that pass; when serving only
+
+	// Sets are the request fields that Transform puts in towards the upstream:
+	// all of them, however rarely. What clients send under these names, or such
+	// as look alike, is removed on every route.
+	Sets []SetField
+	// Asserts says that Transform signs assertions: their keys are published.
+	Asserts bool
 
 	// Check names the policy in the legend: what explain prints.
 	Check exchange.Check
@@ -140,6 +149,10 @@ func (p *Parts) Sources() []string {
 	return all
 }
 
+// SetField is a request field that a policy sets, and where its Config says
+// so, as in Problem.
+type SetField struct{ Name, At string }
+
 // Challenge is an authentication challenge (RFC 9110 section 11.6.1).
 type Challenge struct {
 	Scheme string // "Bearer"; empty: none
@@ -168,6 +181,14 @@ type Authorizer interface {
 // in one call, or none.
 type Limiter interface {
 	Limit(x *exchange.Exchange, c *Charges)
+}
+
+// Transformer changes what the upstream gets of a request that may pass: the
+// edits of its head, x.ReqEdit, and nothing else. It sets no field that is not
+// among its policy's Sets.
+type Transformer interface {
+	// Transform passes, or refuses with transform_failed or identity_unavailable.
+	Transform(x *exchange.Exchange, w *World) Verdict
 }
 
 // MaxCharges bounds the limits that one route may run in one phase.

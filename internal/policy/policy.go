@@ -10,6 +10,7 @@ import (
 	"github.com/warder-gateway/warder/internal/policy/apikey"
 	"github.com/warder-gateway/warder/internal/policy/basic"
 	"github.com/warder-gateway/warder/internal/policy/consumers"
+	"github.com/warder-gateway/warder/internal/policy/identity"
 	"github.com/warder-gateway/warder/internal/policy/introspect"
 	"github.com/warder-gateway/warder/internal/policy/jwt"
 	"github.com/warder-gateway/warder/internal/policy/login"
@@ -36,5 +37,6 @@ func Catalog() []pipeline.Kind {
 		pipeline.Policy("auth.allRoles", roles.NewAll),
 		pipeline.Policy("auth.consumers", consumers.New),
 		pipeline.Policy("rateLimit", ratelimit.New),
+		pipeline.Policy("identity", identity.New),
 	}
 }

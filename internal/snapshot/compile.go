@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/warder-gateway/warder/internal/assertion"
 	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/counters"
@@ -58,6 +59,9 @@ type Compiler struct {
 	ReadLists func(path string) ([]byte, error)
 	// Local returns what Warder answers itself under a document.
 	Local func(doc *config.Document) (Local, error)
+	// Assertions signs for backends, from one snapshot to the next. nil:
+	// routes that ask for it refuse.
+	Assertions *assertion.Authority
 	// Sessions keep browser sessions; nil: there are none to be had.
 	Sessions *login.Sessions
 	// KeysChanged is called when an issuer's keys are others than before; it must
@@ -139,6 +143,9 @@ type build struct {
 	patterns  []route.Pattern
 	flat      []config.FlatRoute
 	spoken    []string // credential fields that any route reads
+	sets      []setAt  // fields that policies set towards upstreams
+	asks      []setAt  // fields that policies, matches and pass lists go by
+	asserts   bool     // some route has assertions signed
 	problems  config.Problems
 }
 
@@ -204,6 +211,7 @@ func (b *build) compile() {
 			b.s.reads = append(b.s.reads, "client-cert", "client-cert-chain", "x-forwarded-client-cert")
 		}
 	}
+	b.compileSets()
 	b.s.reads = append(b.s.reads, b.spoken...)
 	slices.Sort(b.s.reads)
 	b.s.reads = slices.Compact(b.s.reads)
@@ -232,16 +240,19 @@ func (b *build) compileRoute(i int, f *config.FlatRoute) []pipeline.Parts {
 		if inStripSet([]byte(h.Name)) {
 			b.problems = append(b.problems, f.Node.Complain("match.headers."+h.Name, "is a field that says who the client is: it is removed from every request, so that no client can choose its route by it", ""))
 		}
+		b.asks = append(b.asks, setAt{h.Name, f.Node, "match.headers." + h.Name})
 	}
 	for i, name := range f.Pass {
 		if why := neverPasses(name); why != "" && !strings.EqualFold(name, "proxy-authorization") { // which is a credential
 			b.problems = append(b.problems, f.Node.Complain(fmt.Sprintf("pass[%d]", i), why, ""))
 		}
 		r.pass = append(r.pass, fold(name))
+		b.asks = append(b.asks, setAt{name, f.Node, fmt.Sprintf("pass[%d]", i)})
 	}
 	env := pipeline.Env{
 		Route: f.Name, Public: f.Public, Directory: b.directory, Guard: b.Guard, Spared: b.spared, Nonces: b.Nonces,
 		Issuer: b.issuer, Limit: b.limit, Login: b.loginOn(f.Host), AsksCerts: len(b.s.judges) > 0,
+		Upstream: f.Upstream, Assertions: b.Assertions,
 	}
 	var parts []pipeline.Parts
 	policies := slices.Clone(f.Policies)
@@ -299,6 +310,13 @@ func (b *build) note(p *pipeline.Parts, at config.Node) {
 		}
 	}
 	b.s.reads = append(b.s.reads, p.Reads...)
+	for _, name := range slices.Concat(p.Credentials, p.Reads) {
+		b.asks = append(b.asks, setAt{name, at, ""})
+	}
+	for _, f := range p.Sets {
+		b.sets = append(b.sets, setAt{f.Name, at, f.At})
+	}
+	b.asserts = b.asserts || p.Asserts
 	for _, name := range p.Consumers {
 		if !slices.Contains(b.doc.Consumers.Names(), name) && !slices.ContainsFunc(b.s.Elsewhere, func(m Mention) bool { return m.Name == name }) {
 			b.s.Elsewhere = append(b.s.Elsewhere, Mention{name, at.Complain("", "neither this file nor the store has a consumer "+name, "write it under consumers, add it with `warder consumer new`, or mend the name: it lets nobody in")})
@@ -308,7 +326,7 @@ func (b *build) note(p *pipeline.Parts, at config.Node) {
 
 // phase returns the place of the first phase that a policy has a part in.
 func phase(p *pipeline.Parts) int {
-	asked := []bool{p.Screen != nil, p.Authenticate != nil, p.Authorize != nil, p.Limit != nil, true}
+	asked := []bool{p.Screen != nil, p.Authenticate != nil, p.Authorize != nil, p.Limit != nil, p.Transform != nil, true}
 	return slices.Index(asked, true)
 }
 
@@ -503,6 +521,7 @@ func (b *build) addLocal(l LocalRoute) route.Pattern {
 // they do not make their host one with routes of its own.
 func (b *build) indexRoutes() {
 	b.local.Routes = append(b.local.Routes, b.loginRoutes()...)
+	b.local.Routes = append(b.local.Routes, b.keyRoutes()...)
 	b.s.hasLocal = len(b.local.Routes) > 0
 	var own, all []route.Pattern
 	for _, l := range b.local.Routes {

@@ -47,7 +47,8 @@ type Snapshot struct {
 	redirect *Route       // answers on listeners that only redirect; nil: nobody does
 	hasLocal bool
 	legend   *exchange.Legend
-	reads    []string             // request fields that routes and policies read, lower case
+	reads    []string // request fields that routes and policies read, lower case
+	set      setFields
 	judges   map[string]certRules // of client certificates, by listener
 	streams  streamRules
 	loans    loans
@@ -210,7 +211,7 @@ func (s *Snapshot) Decide(x *exchange.Exchange, w *pipeline.World) (*Route, pipe
 		x.Trail.End(exchange.Refused, fault.TransportInsecure)
 		return r, pipeline.Refuse(fault.TransportInsecure)
 	}
-	stripSpoofable(&x.Req, r.pass)
+	strip(&x.Req, r.pass, &s.set)
 	verdict := r.Chain.Run(x, w)
 	if verdict.Passed() && x.Req.Upgrade != "" && slices.Contains(r.Upgrades, x.Req.Upgrade) {
 		verdict = grantUpgrade(x, verdict)

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -17,15 +18,78 @@ var spoofable = []string{
 	"x-request-id",
 }
 
+// setFields are the fields that policies of any route set towards upstreams,
+// folded. Backends go by them on every way they can be reached, so that a
+// client may send them on none. The zero setFields is empty.
+type setFields struct {
+	names map[string]bool
+	first [256]bool // what a name that folds to one of them begins with
+	most  int       // length of the longest
+}
+
+func newSetFields(names []string) (f setFields) {
+	f.names = map[string]bool{}
+	for _, name := range names {
+		f.names[name] = true
+		f.most = max(f.most, len(name))
+		for c := range f.first {
+			f.first[c] = f.first[c] || foldByte(byte(c)) == name[0]
+		}
+	}
+	return f
+}
+
+// has reports whether a field name, of any spelling, may be taken for one of
+// them. Names have no more than 64 bytes.
+func (f *setFields) has(name []byte) bool {
+	if len(name) == 0 || len(name) > f.most || !f.first[name[0]] {
+		return false
+	}
+	var folded [maxSetField]byte
+	for i, c := range name {
+		folded[i] = foldByte(c)
+	}
+	return f.names[string(folded[:len(name)])]
+}
+
+// maxSetField bounds the name of a field that a policy sets, in bytes.
+const maxSetField = 64
+
+// neverSet says why a policy cannot set a field towards the upstream.
+func neverSet(name string) string {
+	switch {
+	case name == "" || len(name) > maxSetField:
+		return fmt.Sprintf("a field name has from 1 to %d bytes", maxSetField)
+	case strings.Trim(strings.ToLower(name), "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || name[0] == '-':
+		return "a field name is made of letters, digits and dashes here: of others backends make what they like"
+	case exchange.IdentifyString(name) != exchange.HeaderOther:
+		return "this field has a meaning of its own in HTTP, or the gateway itself sets or reads it"
+	case inStripSet([]byte(name)):
+		return "this field says who the client is or what it asked for, and is the gateway's own"
+	}
+	for _, prefix := range []string{"accept-", "access-control-", "content-", "grpc-", "if-", "proxy-", "repr-", "sec-"} {
+		if strings.HasPrefix(strings.ToLower(name), prefix) {
+			return "fields that begin with " + prefix + " have a meaning of their own"
+		}
+	}
+	if slices.Contains([]string{"cache-control", "origin", "pragma", "priority", "range", "referer"}, strings.ToLower(name)) {
+		return "this field has a meaning of its own in HTTP"
+	}
+	return ""
+}
+
 // pass is the set of fields that a route lets through in spite of the strip
 // set, folded.
 type pass []string
 
-// stripSpoofable removes from every request the fields of the strip set. It
-// takes them out, so that no policy can see them: what is only marked can
-// still be read.
-func stripSpoofable(h *exchange.Head, p pass) {
+// strip removes from every request the fields of the strip set, and those that
+// policies set. It takes them out, so that no policy can see them: what is
+// only marked can still be read.
+func strip(h *exchange.Head, p pass, set *setFields) {
 	h.Fields = slices.DeleteFunc(h.Fields, func(f exchange.Field) bool {
+		if set.has(f.Name) {
+			return true
+		}
 		if len(f.Name) < len("forwarded") || f.ID == exchange.HeaderRequestID {
 			return false
 		}
@@ -82,27 +146,26 @@ func neverPasses(name string) string {
 // fold brings a field name into the form in which names that backends may
 // take for each other are equal.
 func fold(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'A' && r <= 'Z':
-			return r + 'a' - 'A'
-		case r == '_' || r == '.':
-			return '-'
-		}
-		return r
-	}, name)
+	b := []byte(name)
+	for i, c := range b {
+		b[i] = foldByte(c)
+	}
+	return string(b)
+}
+
+func foldByte(c byte) byte {
+	switch {
+	case c >= 'A' && c <= 'Z':
+		return c + 'a' - 'A'
+	case c == '_' || c == '.':
+		return '-'
+	}
+	return c
 }
 
 func foldedEqual(b []byte, folded string) bool {
 	for i := range b {
-		c := b[i]
-		switch {
-		case c >= 'A' && c <= 'Z':
-			c += 'a' - 'A'
-		case c == '_' || c == '.':
-			c = '-'
-		}
-		if c != folded[i] {
+		if foldByte(b[i]) != folded[i] {
 			return false
 		}
 	}

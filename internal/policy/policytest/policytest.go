@@ -15,7 +15,8 @@
 // The first line of want is 200 for a request that passes, or status and
 // inner code of the refusal; each further line must occur in what the gateway
 // has to say of the request: its trail, the challenges, Retry-After, the
-// identity, the names of the fields that go on to the upstream. Requests run in order over the same counters, with the clock
+// identity, the names of the fields that go on to the upstream, and those that
+// the gateway puts in for it, with their values. Requests run in order over the same counters, with the clock
 // standing still at Now; a section "wait 10s" moves it.
 //
 // A bad file has config and a section problems, which lists every complaint,
@@ -43,6 +44,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"github.com/warder-gateway/warder/internal/assertion"
 	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/counters"
@@ -105,7 +107,7 @@ func (s *scenario) compile(document string) (*snapshot.Snapshot, config.Problems
 	compiler := &snapshot.Compiler{
 		Catalog: policy.Catalog(), Pool: snapshot.NewPool(), Metrics: telemetry.NewMetrics("test", nil),
 		Verdicts: keys.NewVerdicts(), Counters: counters.NewMemory(1 << 16), Guard: guessing.NewGuard(), Nonces: binding.NewNonces(), Log: slog.New(slog.DiscardHandler), ReadFile: secret.ReadFile,
-		Local: func(*config.Document) (snapshot.Local, error) { return snapshot.Local{}, nil },
+		Assertions: authority(), Local: func(*config.Document) (snapshot.Local, error) { return snapshot.Local{}, nil },
 	}
 	doc, problems := config.Decode(filepath.Join(s.dir, documentName), []byte(document), compiler.Vocabulary())
 	if doc == nil {
@@ -114,6 +116,15 @@ func (s *scenario) compile(document string) (*snapshot.Snapshot, config.Problems
 	config.Resolve(doc, config.Sources{File: secret.ReadFile})
 	s.document = doc
 	return compiler.Compile(doc)
+}
+
+// authority signs with a key of its own.
+func authority() *assertion.Authority {
+	a := assertion.New(slog.New(slog.DiscardHandler))
+	if key, err := keys.NewLocalSigner(); err == nil {
+		a.Use(key) // with one key it cannot fail; without any, requests are refused
+	}
+	return a
 }
 
 func (s *scenario) load(t *testing.T, document string) {
@@ -213,6 +224,9 @@ func (s *scenario) decide(t *testing.T, from netip.Addr, request string) (outcom
 		var verdict pipeline.Verdict
 		var route *snapshot.Route
 		route, verdict = s.snapshot.Decide(x, &pipeline.World{Now: s.now, Counters: s.counters, Replays: s.counters, Remote: true})
+		if verdict.Passed() {
+			verdict = route.Chain.Transform(x, &pipeline.World{Now: s.now})
+		}
 		if code = verdict.Code(); verdict.Passed() {
 			route.StripCredentials(x)
 		}
@@ -241,7 +255,9 @@ func (s *scenario) decide(t *testing.T, from netip.Addr, request string) (outcom
 				fmt.Fprintf(&b, " %s", f.Name)
 			}
 		}
-		return "200", b.String() + "\n"
+		b.WriteByte('\n')
+		x.ReqEdit.Each(func(name string, value []byte) { fmt.Fprintf(&b, "put in %s: %s\n", name, value) })
+		return "200", b.String()
 	}
 	return fmt.Sprint(code.Status(), " ", code), b.String()
 }

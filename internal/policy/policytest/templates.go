@@ -3,6 +3,7 @@ package policytest
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"regexp"
 	"strconv"
 	"strings"
@@ -121,7 +122,8 @@ func (p *templates) key(name string) string {
 // it is from; its audience is the first of that entry unless aud is given.
 // Times are counted from Now: exp=+5m, which is the default, nbf=-10s. typ is
 // the header's, key=other signs with a key that the issuer does not publish;
-// NAME=- leaves a claim out; every other argument is a claim of that name.
+// NAME=- leaves a claim out; every other argument is a claim of that name:
+// a text, a number, or a list in JSON without spaces.
 func (p *templates) token(t *testing.T, args map[string]string) string {
 	t.Helper()
 	issuer := p.document.Issuers.Get(args["issuer"])
@@ -145,6 +147,9 @@ func (p *templates) token(t *testing.T, args map[string]string) string {
 			fallthrough
 		default:
 			claims[name] = value
+			if strings.HasPrefix(value, "[") {
+				claims[name] = json.RawMessage(value)
+			}
 			if n, err := strconv.ParseInt(value, 10, 64); err == nil {
 				claims[name] = n
 			}
