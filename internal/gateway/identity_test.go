@@ -132,7 +132,7 @@ routes:
 	bearer := "Bearer " + iss.token("alice")
 	spellings := []string{}
 	for _, name := range []string{"X-User", "X-Empty", "X-Identity"} {
-		spellings = append(spellings, name, strings.ToLower(name), strings.ToUpper(name), strings.ReplaceAll(name, "-", "."), strings.ReplaceAll(name, "-", "_"))
+		spellings = append(spellings, name, strings.ToLower(name), strings.ToUpper(name), strings.ReplaceAll(name, "-", "."), strings.ReplaceAll(name, "-", "_"), strings.ReplaceAll(name, "-", "~"), strings.ReplaceAll(name, "-", "!"))
 	}
 	routes := map[string][2]string{
 		"/told": {"Authorization", bearer}, "/other/x": {"X-Api-Key", key}, "/open": {"Accept", "*/*"}, "/pass": {"X-Original-User", "passed"},

@@ -67,7 +67,7 @@ func spellings(name string) []string {
 			title[i] = strings.ToUpper(string(title[i]))[0]
 		}
 	}
-	return []string{name, strings.ToUpper(name), string(title), swap("_"), swap("."), strings.ToUpper(swap(".")), strings.Replace(name, "-", ".", 1), strings.Replace(name, "-", "_", 1)}
+	return []string{name, strings.ToUpper(name), string(title), swap("_"), swap("."), strings.ToUpper(swap(".")), strings.Replace(name, "-", ".", 1), strings.Replace(name, "-", "_", 1), swap("~"), swap("!"), swap("|")}
 }
 
 func TestNoPolicyAndNoUpstreamSeesWhatAClientSaysOfItself(t *testing.T) {

@@ -10,7 +10,8 @@ import (
 
 // spoofable are the names that say who the client is or what it asked for.
 // Backends believe them, so a client may never send them; a trailing "*"
-// stands for any rest. Names are folded: lower case, "-" for "_" and ".".
+// stands for any rest. Names are folded: lower case, "-" for all that is
+// neither a letter nor a digit.
 var spoofable = []string{
 	"x-forwarded-*", "forwarded", "x-real-ip", "true-client-ip", "x-client-cert", "client-cert*",
 	"x-original-*", "x-rewrite-url", "x-envoy-*", "x-http-method*", "x-method-override",
@@ -144,7 +145,9 @@ func neverPasses(name string) string {
 }
 
 // fold brings a field name into the form in which names that backends may
-// take for each other are equal.
+// take for each other are equal: lower case, and "-" for all that is neither a
+// letter nor a digit. Some make variables of names as CGI has them, and write
+// "_" for whatever else they hold (RFC 3875 section 4.1.18).
 func fold(name string) string {
 	b := []byte(name)
 	for i, c := range b {
@@ -157,10 +160,10 @@ func foldByte(c byte) byte {
 	switch {
 	case c >= 'A' && c <= 'Z':
 		return c + 'a' - 'A'
-	case c == '_' || c == '.':
-		return '-'
+	case c >= 'a' && c <= 'z' || c >= '0' && c <= '9':
+		return c
 	}
-	return c
+	return '-'
 }
 
 func foldedEqual(b []byte, folded string) bool {
