@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -38,12 +39,11 @@ func (e *env) using(path string) { fmt.Fprintf(e.err, "using %s; -c names anothe
 
 // firstConfig returns the first of these files that is there; empty if none
 // is. One in the folder where somebody happens to be may have been put there
-// for them to find, so that it must be their own, or root's.
+// for them to find: nobody but they and root may have any say in what it holds.
 func firstConfig(here, system string) (string, error) {
-	info, err := os.Stat(here)
-	if err == nil {
-		if s, ok := info.Sys().(*syscall.Stat_t); ok && int(s.Uid) != os.Geteuid() && s.Uid != 0 {
-			return "", fmt.Errorf("%s belongs to another user (%d); if you mean it, name it: -c %s", here, s.Uid, here)
+	if _, err := os.Lstat(here); err == nil {
+		if why := othersSay(here); why != "" {
+			return "", fmt.Errorf("%s; if you mean %s, name it: -c %s", why, here, here)
 		}
 		return here, nil
 	}
@@ -54,4 +54,29 @@ func firstConfig(here, system string) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// othersSay says why somebody else may decide what a file holds: it is theirs,
+// a link to it is, or they may write to it or put another in its place, now or
+// after this look. "" if nobody may.
+func othersSay(path string) string {
+	dir := filepath.Dir(path)
+	for _, one := range []struct {
+		name string
+		look func(string) (fs.FileInfo, error)
+	}{{dir, os.Stat}, {path, os.Lstat}, {path, os.Stat}} {
+		info, err := one.look(one.name)
+		if err != nil {
+			continue // whoever reads it says so
+		}
+		if s, ok := info.Sys().(*syscall.Stat_t); ok && int(s.Uid) != os.Geteuid() && s.Uid != 0 {
+			return fmt.Sprintf("%s belongs to another user (%d)", one.name, s.Uid)
+		}
+		// Of a folder such as /tmp nobody may take what is another's.
+		free := info.Mode()&fs.ModeSymlink != 0 || info.IsDir() && info.Mode()&fs.ModeSticky != 0
+		if !free && info.Mode().Perm()&0o002 != 0 {
+			return fmt.Sprintf("every user may write to %s", one.name)
+		}
+	}
+	return ""
 }
