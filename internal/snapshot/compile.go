@@ -493,9 +493,8 @@ func (b *build) credentialsOf(f *config.FlatRoute) (c credentials) {
 		}
 		if id := exchange.IdentifyString(name); id != exchange.HeaderOther {
 			c.ids = append(c.ids, id)
-		} else {
-			c.names = append(c.names, name)
 		}
+		c.names = append(c.names, fold(name))
 	}
 	return c
 }

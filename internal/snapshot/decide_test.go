@@ -130,7 +130,8 @@ consumers: { c: { apiKeys: [{ hash: "sha256:abababababababababababababababababab
 `)
 	for _, r := range s.Routes() {
 		x := &exchange.Exchange{}
-		for _, name := range []string{"Authorization", "X-Api-Key", "x-partner-key", "Proxy-Authorization", "Cookie", "X-Extra"} {
+		for _, name := range []string{"Authorization", "X-Api-Key", "x-partner-key", "Proxy-Authorization", "Cookie", "X-Extra",
+			"X.Api.Key", "x~api~key", "X-Partner.Key", "Proxy!Authorization"} {
 			x.Req.Fields = append(x.Req.Fields, exchange.Field{Name: []byte(name), ID: exchange.IdentifyString(name)})
 		}
 		if r.Labels.Name == "token" {

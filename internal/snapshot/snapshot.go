@@ -313,7 +313,7 @@ func (s *Snapshot) close() { s.loans.release() }
 // credentials are the fields a route does not let through.
 type credentials struct {
 	ids   []exchange.HeaderID
-	names []string // lower case, of fields without an id
+	names []string // of all, folded: a field without an id may be taken for any
 
 	// parameters are the names of query parameters that some route reads as
 	// credentials: an address with one is not told on.
@@ -330,7 +330,7 @@ func (c *credentials) strip(h *exchange.Head, verified exchange.HeaderID) {
 			continue
 		}
 		for _, name := range c.names {
-			f.Drop = f.Drop || exchange.EqualFold(f.Name, name)
+			f.Drop = f.Drop || len(f.Name) == len(name) && foldedEqual(f.Name, name)
 		}
 		if len(c.parameters) > 0 && exchange.EqualFold(f.Name, "referer") {
 			for _, name := range c.parameters {
