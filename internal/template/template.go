@@ -128,6 +128,19 @@ func placeholder(name string) (part, error) {
 	return part{}, fmt.Errorf("there is no {%s}; write {claims.NAME}, {consumer}, {subject}, {issuer}, {scopes} or {roles}", name)
 }
 
+// Mixes reports whether t writes, as they are, two values or more that callers
+// may have had a say in. Whoever chooses one can write in it what parts them,
+// and be taken for having the other.
+func (t *Template) Mixes() bool {
+	free := 0
+	for _, p := range t.parts {
+		if p.what != literal && p.what != issuer { // whose names the configuration gives
+			free++
+		}
+	}
+	return t.encoding == Plain && free > 1
+}
+
 // Append appends what t gives for an exchange whose identity is proved, of at
 // most so many bytes. After an error nothing of what was appended may be used.
 // Errors never repeat a value.

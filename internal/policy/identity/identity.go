@@ -75,6 +75,7 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 	}
 	var problems []error
 	var sets []pipeline.SetField
+	var doubt string
 	t := &teller{authority: env.Assertions}
 	seen := map[string]string{}
 	take := func(name, at string) {
@@ -98,6 +99,9 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 			continue
 		}
 		t.fields = append(t.fields, field{name, compiled})
+		if compiled.Mixes() {
+			doubt = fmt.Sprintf("writes several values into %s as they are: whoever chooses one of them, such as a name, can write what parts them and what follows; give each a field of its own, or write encode: percent", name)
+		}
 	}
 	if cfg.JWT != nil {
 		take(cfg.JWT.Header, "jwt.header")
@@ -114,7 +118,7 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 	}
 	t.names = strings.Join(names, ", ")
 	return pipeline.Parts{
-		Transform: t, Sets: sets, Asserts: t.jwt != nil,
+		Transform: t, Sets: sets, Asserts: t.jwt != nil, Doubt: doubt,
 		Check: exchange.Check{Phase: "transform", Name: "identity", Want: "sets " + t.names},
 	}, nil
 }
