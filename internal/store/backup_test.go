@@ -93,6 +93,7 @@ func TestADamagedBackupRestoresNothing(t *testing.T) {
 		"a time that is none":  strings.Replace(whole, `"made":`, `"made":-`, 1),
 		"a record of nobody":   lines[0] + "{}\n",
 		"a version to come":    lines[0] + strings.Replace(lines[1], `"version":`, `"version":99`, 1),
+		"a kind without end":   lines[0] + `{"kind":"` + strings.Repeat("k", 1<<20) + `","id":"YQ==","version":1,"body":""}` + "\n",
 		"a version of nothing": lines[0] + `{"kind":"key","id":"YQ==","body":""}` + "\n",
 	}
 	for n := range len(whole) / 311 {
@@ -104,6 +105,8 @@ func TestADamagedBackupRestoresNothing(t *testing.T) {
 			t.Errorf("%s: %d records, %v", name, n, err)
 		} else if !strings.Contains(err.Error(), "line ") {
 			t.Errorf("%s: it does not say where: %v", name, err)
+		} else if len(err.Error()) > 200 {
+			t.Errorf("%s: it repeats what strangers wrote, %d bytes", name, len(err.Error()))
 		}
 		if _, err := store.CheckBackup(strings.NewReader(text), time.Now()); !errors.Is(err, store.ErrBackup) || !strings.Contains(err.Error(), "line ") {
 			t.Errorf("%s: a check says %v", name, err)

@@ -148,7 +148,9 @@ func (w *Write) validate() error {
 
 func (r *Record) validate() error {
 	switch {
-	case r.Kind == "" || len(r.Kind) > MaxKind || strings.Trim(string(r.Kind), "abcdefghijklmnopqrstuvwxyz-") != "":
+	case len(r.Kind) > MaxKind: // of a backup that strangers wrote: not repeated
+		return fmt.Errorf("a kind of %d characters; expected 1 to %d lower-case letters and dashes", len(r.Kind), MaxKind)
+	case r.Kind == "" || strings.Trim(string(r.Kind), "abcdefghijklmnopqrstuvwxyz-") != "":
 		return fmt.Errorf("kind %q; expected 1 to %d lower-case letters and dashes", r.Kind, MaxKind)
 	case r.ID == "" || len(r.ID) > MaxName || len(r.Alias) > MaxName || len(r.Owner) > MaxName:
 		return fmt.Errorf("an id, alias or owner of a %s is empty or longer than %d bytes", r.Kind, MaxName)
