@@ -146,6 +146,7 @@ func TestOnlyOpaqueTokensAreAskedAbout(t *testing.T) {
 		{"all that token68 allows", "Bearer a-._~+/z==", false, fault.TokenInactive, 1},
 		{"a JWT", "Bearer eyJh.eyJp.c2ln", false, fault.CredentialMissing, 0},
 		{"a JWT without a signature", "Bearer eyJh.eyJp.", false, fault.CredentialMissing, 0},
+		{"a JWT with padding", "Bearer eyJh.eyJp.c2ln=", false, fault.CredentialMissing, 0},
 		{"a JWT where those are asked about", "Bearer eyJh.eyJp.c2ln", true, fault.TokenInactive, 1},
 		{"three parts that are not base64url", "Bearer a.b.c~", false, fault.TokenInactive, 1},
 		{"five parts, as of a JWE", "Bearer a.b.c.d.e", false, fault.TokenInactive, 1},
