@@ -234,11 +234,12 @@ func unavailable(reason string, err error) error {
 }
 
 // granted returns the scopes of a token answer; those asked for if it says
-// nothing (RFC 6749 section 5.1).
+// nothing (RFC 6749 section 5.1), none if what it says is no text.
 func (p *Party) granted(answer exchange.Claims) []string {
-	text, ok := answer.String("scope")
-	if !ok {
+	raw, there := answer.Get("scope")
+	if !there || raw == "null" {
 		return slices.Clone(p.cfg.Scopes)
 	}
+	text, _ := raw.Text()
 	return strings.Fields(text)
 }

@@ -63,6 +63,7 @@ type issuer struct {
 	subject   string
 	status    int    // of the token endpoint; 0: 200
 	expires   int    // of access tokens; 0: not said
+	scope     any    // that was granted; nil: not said
 	refreshes int    // how many there were
 	current   string // the refresh token that is good
 	nonce     string
@@ -104,6 +105,9 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := map[string]any{"access_token": "opaque", "token_type": "Bearer", "id_token": i.sign(claims), "refresh_token": i.current}
 	if i.expires > 0 {
 		answer["expires_in"] = i.expires
+	}
+	if i.scope != nil {
+		answer["scope"] = i.scope
 	}
 	json.NewEncoder(w).Encode(answer)
 }

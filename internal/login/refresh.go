@@ -141,7 +141,7 @@ func (p *Party) take(ctx context.Context, doc *document, answer exchange.Claims,
 		}
 		doc.IDToken = token
 	}
-	if _, there := answer.Get("scope"); there {
+	if raw, there := answer.Get("scope"); there && raw != "null" {
 		doc.Scopes = p.granted(answer)
 	}
 	doc.RefreshAt = refreshAt(doc.Refresh, answer, now)

@@ -1,6 +1,8 @@
 package login_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/url"
 	"sync"
 	"testing"
@@ -251,5 +253,33 @@ func TestAFailedLoginIsARefusalWithAReason(t *testing.T) {
 	token := h.issuer.sign(jwt.MapClaims{"sub": "alice", "jti": "1", "events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}})
 	if w := one.visit("POST", "/.warder/login/corp/backchannel-logout", url.Values{"logout_token": {token}}.Encode(), nil, "Content-Type", "application/x-www-form-urlencoded"); w.Code != 200 || w.code != fault.None || w.event != "logout by the issuer" {
 		t.Errorf("a logout by the issuer: %d %v %q", w.Code, w.code, w.event)
+	}
+}
+
+// What was granted is what the issuer says, and what was asked for only if it
+// says nothing: an answer that cannot be read grants nothing.
+func TestScopesAreThoseThatWereGranted(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	one := h.open(func(c *login.Config) { c.Scopes = []string{"openid", "admin"} })
+	for what, c := range map[string]struct {
+		said any
+		want string
+	}{
+		"nothing": {nil, "[openid admin]"},
+		"fewer":   {"openid", "[openid]"},
+		"none":    {"", "[]"},
+		"a list":  {[]string{"openid"}, "[]"},
+		"null":    {json.RawMessage("null"), "[openid admin]"},
+		"a truth": {true, "[]"},
+	} {
+		h.issuer.set(func() { h.issuer.scope = c.said })
+		id, err := one.Identity(t.Context(), []byte(one.login()), []byte("127.0.0.1"), h.clock.now(), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(id.Scopes); got != c.want {
+			t.Errorf("%s: %s, want %s", what, got, c.want)
+		}
 	}
 }
