@@ -61,11 +61,13 @@ type issuer struct {
 
 	mu        sync.Mutex
 	subject   string
-	status    int    // of the token endpoint; 0: 200
-	expires   int    // of access tokens; 0: not said
-	scope     any    // that was granted; nil: not said
-	refreshes int    // how many there were
-	current   string // the refresh token that is good
+	status    int           // of the token endpoint; 0: 200
+	expires   int           // of access tokens; 0: not said
+	scope     any           // that was granted; nil: not said
+	slow      time.Duration // what an answer of the token endpoint takes
+	asked     int           // how often it was
+	refreshes int           // how many there were
+	current   string        // the refresh token that is good
 	nonce     string
 }
 
@@ -85,6 +87,8 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
+	i.asked++
+	i.clock.move(i.slow)
 	if i.status != 0 {
 		w.WriteHeader(i.status)
 		return

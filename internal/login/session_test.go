@@ -283,3 +283,26 @@ func TestScopesAreThoseThatWereGranted(t *testing.T) {
 		}
 	}
 }
+
+// Requests that wait for a refresh share what comes of it, also when it is
+// nothing: they do not ask an issuer that is slow one after the other.
+func TestARefreshThatFailsFailsForAllWhoWaitForIt(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.issuer.expires = 60
+	one := h.open()
+	cookie := one.login()
+	h.clock.move(time.Minute)
+	h.issuer.set(func() { h.issuer.status, h.issuer.slow, h.issuer.asked = 503, 5*time.Second, 0 })
+	came := h.clock.now()
+	for range 10 {
+		if _, err := one.Identity(t.Context(), []byte(cookie), []byte("127.0.0.1"), came, true); fault.Of(err) != fault.IdentityUnavailable {
+			t.Errorf("in an outage: %v", err)
+		}
+	}
+	if h.issuer.asked != 1 {
+		t.Errorf("the issuer was asked %d times for requests that came at once", h.issuer.asked)
+	}
+	h.issuer.set(func() { h.issuer.status = 0 })
+	one.wants("who comes later", cookie, fault.None)
+}
