@@ -43,6 +43,7 @@ type Token struct {
 	ID      Mark // zero: it has no jti
 	Subject Mark // zero: it has no sub
 	Issuer  Mark
+	Client  Mark  // of the consumer as it is printed where none of the configuration claims it: a name that it gets later undoes nothing
 	Since   int64 // Unix milliseconds: what is revoked until then or later is revoked of it; 0: until whenever
 }
 

@@ -137,10 +137,12 @@ func (p *Party) identity(s *session) *exchange.Identity {
 		Scopes: st.doc.Scopes, Expires: began.Add(p.cfg.Lifetime), Claims: st.claims, Session: s,
 	}
 	id.TokenID, _ = st.claims.String("jti")
+	unnamed := exchange.MarkOf(exchange.RevokedConsumer, id.Consumer)
 	if named != nil {
 		id.Consumer = named.Name
 	}
 	token := exchange.NewSession(p.cfg.Issuer, id.TokenID, st.doc.Subject, st.doc.Began)
+	token.Client = unnamed
 	id.Token, id.Whose = &token, exchange.MarkOf(exchange.RevokedConsumer, id.Consumer)
 	for _, path := range p.cfg.Roles {
 		roles, _ := st.claims.Strings(path) // anything else holds no roles

@@ -10,6 +10,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/login"
 )
@@ -277,6 +278,9 @@ func TestScopesAreThoseThatWereGranted(t *testing.T) {
 		id, err := one.Identity(t.Context(), []byte(one.login()), []byte("127.0.0.1"), h.clock.now(), true)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if id.Token.Client != exchange.MarkOf(exchange.RevokedConsumer, "corp/web") {
+			t.Error("the session is not known as its client's")
 		}
 		if got := fmt.Sprint(id.Scopes); got != c.want {
 			t.Errorf("%s: %s, want %s", what, got, c.want)

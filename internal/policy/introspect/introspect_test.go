@@ -127,6 +127,9 @@ func TestTheIdentityIsWhatTheIssuerSays(t *testing.T) {
 		id.Consumer != "acme" || id.Named != acme || fmt.Sprint(id.Scopes) != "[orders:read profile]" || fmt.Sprint(id.Roles) != "[buyer]" || !id.Expires.Equal(now.Add(5*time.Minute)) {
 		t.Errorf("%v %+v", code, id)
 	}
+	if id != nil && id.Token.Client != exchange.MarkOf(exchange.RevokedConsumer, "corp/mobile") {
+		t.Error("the token is not known as its client's beside its consumer's")
+	}
 	if id, code := judge(t, a, world(), request("Bearer nobody")); code != fault.None || id.Consumer != "corp/subject:alice" || id.Named != nil {
 		t.Errorf("%v %+v", code, id)
 	}

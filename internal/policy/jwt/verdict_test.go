@@ -311,7 +311,8 @@ func TestARevokedTokenIsRefusedHoweverWellItIsKnown(t *testing.T) {
 		if got != fault.None {
 			t.Fatal(got)
 		}
-		if want := exchange.NewToken(exchange.TokenDigest([]byte(strings.TrimPrefix(token, "Bearer "))), corpURL, "t1", "alice", now.Unix()-60, 30); *id.Token != want {
+		want := exchange.NewToken(exchange.TokenDigest([]byte(strings.TrimPrefix(token, "Bearer "))), corpURL, "t1", "alice", now.Unix()-60, 30)
+		if want.Client = exchange.MarkOf(exchange.RevokedConsumer, "corp/mobile"); *id.Token != want {
 			t.Errorf("%+v, want %+v", *id.Token, want)
 		}
 		if id.Whose != exchange.MarkOf(exchange.RevokedConsumer, "corp/mobile") {
