@@ -2,7 +2,6 @@ package app_test
 
 import (
 	"crypto/ed25519"
-	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"os"
@@ -84,7 +83,7 @@ func TestARevokedTokenIsRefusedByEveryGatewayAndItsStreamsEnd(t *testing.T) {
 		"consumer": sign(golangjwt.MapClaims{"sub": "d", "client_id": "batch"}),
 	}
 	stays := sign(golangjwt.MapClaims{"sub": "e", "client_id": "e", "jti": "j2"})
-	digest := sha256.Sum256([]byte(tokens["token"]))
+	digest := exchange.TokenDigest([]byte(tokens["token"]))
 	for what, r := range map[string]directory.Revocation{
 		"token":    {What: exchange.RevokedToken, Name: fmt.Sprintf("%x", digest)},
 		"jti":      {What: exchange.RevokedID, Issuer: corpURL, Name: "j1"},

@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -172,7 +171,7 @@ func readToken(in io.Reader) (digest string, ends time.Time, err error) {
 	if err != nil || len(b) == 0 || len(b) > maxTokenInput || bytes.ContainsAny(b, " \t\r\n") {
 		return "", ends, usageError("expected one token on standard input; pipe it in, as it is in the field Authorization behind Bearer")
 	}
-	sum := sha256.Sum256(b)
+	sum := exchange.TokenDigest(b)
 	if parts := strings.Split(string(b), "."); len(parts) == 3 {
 		var claims struct {
 			Exp int64 `json:"exp"`
@@ -210,7 +209,7 @@ func (r *revokedOut) text() string {
 	text := ""
 	switch r.What {
 	case exchange.RevokedToken:
-		text = "the token with SHA-256 " + r.Name[:12]
+		text = "the token with digest " + r.Name[:12]
 	case exchange.RevokedID:
 		text = fmt.Sprintf("the token with jti %q of %s", r.Name, r.Issuer)
 	case exchange.RevokedSubject:

@@ -91,7 +91,7 @@ func (m *Memory) revoked(id *exchange.Identity, now time.Time, within time.Durat
 	if kinds&ofToken != 0 && r.has(&t.Itself, t, at) ||
 		kinds&ofID != 0 && r.has(&t.ID, t, at) ||
 		kinds&ofSubject != 0 && r.has(&t.Subject, t, at) ||
-		kinds&ofConsumer != 0 && r.has(&id.Whose, t, at) ||
+		kinds&ofConsumer != 0 && (r.has(&id.Whose, t, at) || r.has(&t.Client, t, at)) ||
 		kinds&ofIssuer != 0 && r.has(&t.Issuer, t, at) ||
 		kinds&ofAll != 0 && r.has(&everyToken, t, at) {
 		if id.Session != nil {

@@ -28,6 +28,13 @@ func bearer(n int, issuer, jti, subject, consumer string, issued time.Time) *exc
 	return &exchange.Identity{Token: &t, Whose: exchange.MarkOf(exchange.RevokedConsumer, consumer)}
 }
 
+// claimed is the identity of a token whose client a consumer claims.
+func claimed(by, client string, issued time.Time) *exchange.Identity {
+	id := bearer(1, corp, "", "", by, issued)
+	id.Token.Client = exchange.MarkOf(exchange.RevokedConsumer, client)
+	return id
+}
+
 func revoke(t testing.TB, s *store.Store, r directory.Revocation) directory.Revocation {
 	t.Helper()
 	r, err := directory.Revoke(t.Context(), s, r, time.Now())
@@ -72,6 +79,9 @@ func TestARevocationIsOfWhatItNamesAndNothingElse(t *testing.T) {
 		{"a consumer", directory.Revocation{What: exchange.RevokedConsumer, Name: "acme", Before: now},
 			[]*exchange.Identity{bearer(1, corp, "j", "a", "acme", old), bearer(1, other, "", "", "acme", time.Time{})},
 			[]*exchange.Identity{bearer(1, corp, "", "", "acme", fresh), bearer(1, corp, "acme", "acme", "corp/acme", old)}},
+		{"a consumer that got another name since", directory.Revocation{What: exchange.RevokedConsumer, Name: "corp/batch", Before: now},
+			[]*exchange.Identity{claimed("acme", "corp/batch", old)},
+			[]*exchange.Identity{claimed("acme", "corp/batch", fresh), claimed("corp", "batch", old)}},
 		{"an issuer", directory.Revocation{What: exchange.RevokedIssuer, Issuer: corp, Before: now},
 			[]*exchange.Identity{bearer(1, corp, "j", "a", "c", old)},
 			[]*exchange.Identity{bearer(1, corp, "j", "a", "c", fresh), bearer(1, other, "j", "a", "c", old)}},

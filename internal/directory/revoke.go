@@ -20,7 +20,7 @@ const kindRevocation store.Kind = "revocation"
 type Revocation struct {
 	What    string    // exchange.RevokedToken, RevokedID, …
 	Issuer  string    // iss, of a jti, a subject, an issuer
-	Name    string    // the jti, the subject or the consumer; of a token its SHA-256 in hexadecimal
+	Name    string    // the jti, the subject or the consumer; of a token its exchange.TokenDigest in hexadecimal
 	Before  time.Time // those issued until then; zero: whenever. Of a token or a jti it is zero
 	Expires time.Time // when it is forgotten; zero: never
 	Created time.Time
@@ -48,7 +48,7 @@ func (r *Revocation) mark() (m exchange.Mark, err error) {
 	case exchange.RevokedToken:
 		digest, err := hex.DecodeString(r.Name)
 		if err != nil || len(digest) != 32 {
-			return m, errors.New("a token is revoked by its SHA-256 in hexadecimal")
+			return m, errors.New("a token is revoked by its digest in hexadecimal")
 		}
 		when = false
 		texts = append(texts, string(digest))

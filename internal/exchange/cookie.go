@@ -62,9 +62,10 @@ func (h *Head) DropOwnSetCookies() {
 }
 
 // OwnCookie reports whether a pair of a Cookie field, or a Set-Cookie field,
-// names a cookie of Warder's, however its case is.
+// names a cookie of Warder's, however its case is. A cookie without a name is
+// one: what stands behind its "=" would come back as a name.
 func OwnCookie(pair []byte) bool {
-	pair = bytes.TrimLeft(pair, " \t")
+	pair = bytes.TrimLeft(pair, " \t=")
 	return len(pair) >= len(CookiePrefix) && EqualFold(pair[:len(CookiePrefix)], ownFolded)
 }
 

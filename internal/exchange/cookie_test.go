@@ -37,11 +37,27 @@ func TestOwnCookiesGoNoFurther(t *testing.T) {
 		{"a=1;__HOST-WARDER-x=1;b=2", "a=1;b=2"},
 		{"a=__Host-warder-x", "a=__Host-warder-x"},
 		{" __Host-warder-x", ""},
+		{"a=1; =__Host-warder-x=1", "a=1"},
 		{"__Host-warder=1; a=1", "__Host-warder=1; a=1"},
 		{"a=1|__Host-warder-x=1|b=2", "a=1|b=2"},
 	} {
 		if got := left(cookies(strings.Split(c.sent, "|")...)); got != c.want {
 			t.Errorf("%q becomes %q, want %q", c.sent, got, c.want)
+		}
+	}
+}
+
+// Some browsers send a cookie without a name as its value alone, which names
+// one of ours then.
+func TestABackendSetsNoCookieOfOursWithoutAName(t *testing.T) {
+	t.Parallel()
+	for value, drop := range map[string]bool{
+		"=__Host-warder-session-1=x": true, " = __host-Warder-login-1=x; Path=/": true, "__Host-warder-session-1=x": true,
+		"=theirs": false, "a=__Host-warder-session-1=x": false,
+	} {
+		h := &exchange.Head{Fields: []exchange.Field{{Name: []byte("Set-Cookie"), Value: []byte(value)}}}
+		if h.DropOwnSetCookies(); h.Fields[0].Drop != drop {
+			t.Errorf("%q goes on: %v", value, !h.Fields[0].Drop)
 		}
 	}
 }

@@ -1,7 +1,9 @@
 package exchange
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 )
 
@@ -26,7 +28,7 @@ func MarkOf(texts ...string) (m Mark) {
 // The kinds of what tokens and sessions are revoked by, for MarkOf, and what
 // names each.
 const (
-	RevokedToken    = "token"    // SHA-256 of the token, 32 bytes
+	RevokedToken    = "token"    // TokenDigest, 32 bytes
 	RevokedID       = "jti"      // issuer (iss), jti
 	RevokedSubject  = "subject"  // issuer, sub
 	RevokedConsumer = "consumer" // Identity.Consumer
@@ -41,11 +43,27 @@ type Token struct {
 	ID      Mark // zero: it has no jti
 	Subject Mark // zero: it has no sub
 	Issuer  Mark
+	Client  Mark  // of the consumer as it is printed where none of the configuration claims it: a name that it gets later undoes nothing
 	Since   int64 // Unix milliseconds: what is revoked until then or later is revoked of it; 0: until whenever
 }
 
-// NewToken returns what a token of an issuer is revoked by. digest is the
-// SHA-256 of all of it; issued is its iat in Unix seconds, 0 if it does not say,
+// TokenDigest names a token by a SHA-256: of a signed one (RFC 7515 section 7.1)
+// of what was signed, of any other of all of it. Whoever holds a token that was
+// signed by ECDSA can write another signature that holds as well: it is the
+// same token.
+func TokenDigest(token []byte) [sha256.Size]byte {
+	if bytes.Count(token, []byte{'.'}) == 2 {
+		header := make([]byte, base64.RawURLEncoding.DecodedLen(len(token)))
+		n, err := base64.RawURLEncoding.Decode(header, token[:bytes.IndexByte(token, '.')])
+		if err == nil && bytes.HasPrefix(bytes.TrimLeft(header[:n], " \t\r\n"), []byte{'{'}) {
+			token = token[:bytes.LastIndexByte(token, '.')]
+		}
+	}
+	return sha256.Sum256(token)
+}
+
+// NewToken returns what a token of an issuer is revoked by. digest is its
+// TokenDigest; issued is its iat in Unix seconds, 0 if it does not say,
 // and skew by how many seconds the issuer's clock may differ: who was issued at
 // about the moment of a revocation is revoked.
 func NewToken(digest [sha256.Size]byte, issuer, id, subject string, issued, skew int64) Token {

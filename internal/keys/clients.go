@@ -197,18 +197,23 @@ const (
 	revoked
 )
 
-// standing asks the lists, and where none speaks of the issuer, OCSP.
+// standing asks the lists, and where none speaks of the issuer, OCSP. A CA may
+// have several lists: what one of them took back no other gives again.
 func (c *ClientCAs) standing(ctx context.Context, cert, issuer *x509.Certificate, now time.Time) standing {
 	s := standing{until: now.Add(maxUnheard), reason: fmt.Sprintf("there is no revocation list of %.100q", issuer.Subject)}
 	for _, l := range c.Lists {
 		if !l.speaksFor(issuer) {
 			continue
 		}
-		if s = l.standing(cert, now); s.state != unheard {
-			return s
+		one := l.standing(cert, now)
+		if one.state == revoked {
+			return one
+		}
+		if s.state != good || one.state == good && one.until.After(s.until) {
+			s = one
 		}
 	}
-	if c.OCSP == nil {
+	if s.state == good || c.OCSP == nil {
 		return s
 	}
 	return c.OCSP.standing(ctx, cert, issuer, now)

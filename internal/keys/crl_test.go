@@ -104,6 +104,7 @@ func TestRevocationLists(t *testing.T) {
 		}
 		return all
 	}
+	lasts := func(l *x509.RevocationList) { l.NextUpdate = certNow.Add(2 * time.Hour) }
 	ofRoot, ofBetween := list(t, root, takes(big.NewInt(8), longest.cert.SerialNumber)), list(t, between, nil)
 	for name, c := range map[string]struct {
 		file  []byte
@@ -119,6 +120,9 @@ func TestRevocationLists(t *testing.T) {
 		"the CA between was taken back":   {file(list(t, root, takes(big.NewInt(20)))), []*issued{deep, between}, certNow, exchange.CertRevoked},
 		"a list by an imposter":           {file(ofRoot, list(t, imposter, nil)), []*issued{deep, between}, certNow, exchange.CertUnknown},
 		"the list is old":                 {file(ofRoot), []*issued{leaf}, certNow.Add(time.Hour), exchange.CertUnknown},
+		"taken back by the second list":   {file(list(t, root, nil), ofRoot), []*issued{taken}, certNow, exchange.CertRevoked},
+		"an old list beside a good one":   {file(ofRoot, list(t, root, lasts)), []*issued{leaf}, certNow.Add(90 * time.Minute), exchange.CertVerified},
+		"a good list beside an old one":   {file(list(t, root, lasts), ofRoot), []*issued{leaf}, certNow.Add(90 * time.Minute), exchange.CertVerified},
 		"taken back, and the list is old": {file(ofRoot), []*issued{taken}, certNow.Add(time.Hour), exchange.CertRevoked},
 	} {
 		cas, _, err := keys.ParseClientCAs([]byte(root.pem()), certNow)
@@ -136,7 +140,7 @@ func TestRevocationLists(t *testing.T) {
 		if v.State != c.want || v.State != exchange.CertVerified && v.Reason == "" {
 			t.Errorf("%s: %v, %s", name, v.State, v.Reason)
 		}
-		if v.State == exchange.CertVerified && until.After(certNow.Add(time.Hour)) {
+		if v.State == exchange.CertVerified && until.After(c.at.Add(time.Hour)) {
 			t.Errorf("%s: remembered until %v, longer than the list is good", name, until)
 		}
 	}

@@ -137,10 +137,12 @@ func (p *Party) identity(s *session) *exchange.Identity {
 		Scopes: st.doc.Scopes, Expires: began.Add(p.cfg.Lifetime), Claims: st.claims, Session: s,
 	}
 	id.TokenID, _ = st.claims.String("jti")
+	unnamed := exchange.MarkOf(exchange.RevokedConsumer, id.Consumer)
 	if named != nil {
 		id.Consumer = named.Name
 	}
 	token := exchange.NewSession(p.cfg.Issuer, id.TokenID, st.doc.Subject, st.doc.Began)
+	token.Client = unnamed
 	id.Token, id.Whose = &token, exchange.MarkOf(exchange.RevokedConsumer, id.Consumer)
 	for _, path := range p.cfg.Roles {
 		roles, _ := st.claims.Strings(path) // anything else holds no roles
@@ -234,11 +236,12 @@ func unavailable(reason string, err error) error {
 }
 
 // granted returns the scopes of a token answer; those asked for if it says
-// nothing (RFC 6749 section 5.1).
+// nothing (RFC 6749 section 5.1), none if what it says is no text.
 func (p *Party) granted(answer exchange.Claims) []string {
-	text, ok := answer.String("scope")
-	if !ok {
+	raw, there := answer.Get("scope")
+	if !there || raw == "null" {
 		return slices.Clone(p.cfg.Scopes)
 	}
+	text, _ := raw.Text()
 	return strings.Fields(text)
 }

@@ -61,10 +61,13 @@ type issuer struct {
 
 	mu        sync.Mutex
 	subject   string
-	status    int    // of the token endpoint; 0: 200
-	expires   int    // of access tokens; 0: not said
-	refreshes int    // how many there were
-	current   string // the refresh token that is good
+	status    int           // of the token endpoint; 0: 200
+	expires   int           // of access tokens; 0: not said
+	scope     any           // that was granted; nil: not said
+	slow      time.Duration // what an answer of the token endpoint takes
+	asked     int           // how often it was
+	refreshes int           // how many there were
+	current   string        // the refresh token that is good
 	nonce     string
 }
 
@@ -84,6 +87,8 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
+	i.asked++
+	i.clock.move(i.slow)
 	if i.status != 0 {
 		w.WriteHeader(i.status)
 		return
@@ -104,6 +109,9 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := map[string]any{"access_token": "opaque", "token_type": "Bearer", "id_token": i.sign(claims), "refresh_token": i.current}
 	if i.expires > 0 {
 		answer["expires_in"] = i.expires
+	}
+	if i.scope != nil {
+		answer["scope"] = i.scope
 	}
 	json.NewEncoder(w).Encode(answer)
 }

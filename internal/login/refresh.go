@@ -30,6 +30,10 @@ func (p *Party) refresh(ctx context.Context, s *session, now time.Time) error {
 	case <-ctx.Done():
 		return unavailable("nobody waits for the refresh any longer", context.Cause(ctx))
 	}
+	// Who has waited for a refresh that came to nothing does not wait for one more.
+	if s.failed.Load() > now.UnixMilli() {
+		return unavailable("a refresh of the session came to nothing just now", nil)
+	}
 	// What was begun is brought to an end, whoever still waits: a refresh token
 	// that was used may be good for nothing else.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseFor)
@@ -110,6 +114,7 @@ func (p *Party) renew(ctx context.Context, s *session, now time.Time) error {
 	if err != nil {
 		p.cfg.Log.Warn("a session was not refreshed", "issuer", p.cfg.Name, "error", err)
 		p.settle(ctx, s, doc) // so that the next request may try
+		s.failed.Store(p.cfg.Sessions.now().UnixMilli())
 		return unavailable("the issuer could not be asked to refresh the session", err)
 	}
 	return p.settle(ctx, s, doc)
@@ -141,7 +146,7 @@ func (p *Party) take(ctx context.Context, doc *document, answer exchange.Claims,
 		}
 		doc.IDToken = token
 	}
-	if _, there := answer.Get("scope"); there {
+	if raw, there := answer.Get("scope"); there && raw != "null" {
 		doc.Scopes = p.granted(answer)
 	}
 	doc.RefreshAt = refreshAt(doc.Refresh, answer, now)

@@ -1,6 +1,8 @@
 package login_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/url"
 	"sync"
 	"testing"
@@ -8,6 +10,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/login"
 )
@@ -252,4 +255,58 @@ func TestAFailedLoginIsARefusalWithAReason(t *testing.T) {
 	if w := one.visit("POST", "/.warder/login/corp/backchannel-logout", url.Values{"logout_token": {token}}.Encode(), nil, "Content-Type", "application/x-www-form-urlencoded"); w.Code != 200 || w.code != fault.None || w.event != "logout by the issuer" {
 		t.Errorf("a logout by the issuer: %d %v %q", w.Code, w.code, w.event)
 	}
+}
+
+// What was granted is what the issuer says, and what was asked for only if it
+// says nothing: an answer that cannot be read grants nothing.
+func TestScopesAreThoseThatWereGranted(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	one := h.open(func(c *login.Config) { c.Scopes = []string{"openid", "admin"} })
+	for what, c := range map[string]struct {
+		said any
+		want string
+	}{
+		"nothing": {nil, "[openid admin]"},
+		"fewer":   {"openid", "[openid]"},
+		"none":    {"", "[]"},
+		"a list":  {[]string{"openid"}, "[]"},
+		"null":    {json.RawMessage("null"), "[openid admin]"},
+		"a truth": {true, "[]"},
+	} {
+		h.issuer.set(func() { h.issuer.scope = c.said })
+		id, err := one.Identity(t.Context(), []byte(one.login()), []byte("127.0.0.1"), h.clock.now(), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id.Token.Client != exchange.MarkOf(exchange.RevokedConsumer, "corp/web") {
+			t.Error("the session is not known as its client's")
+		}
+		if got := fmt.Sprint(id.Scopes); got != c.want {
+			t.Errorf("%s: %s, want %s", what, got, c.want)
+		}
+	}
+}
+
+// Requests that wait for a refresh share what comes of it, also when it is
+// nothing: they do not ask an issuer that is slow one after the other.
+func TestARefreshThatFailsFailsForAllWhoWaitForIt(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.issuer.expires = 60
+	one := h.open()
+	cookie := one.login()
+	h.clock.move(time.Minute)
+	h.issuer.set(func() { h.issuer.status, h.issuer.slow, h.issuer.asked = 503, 5*time.Second, 0 })
+	came := h.clock.now()
+	for range 10 {
+		if _, err := one.Identity(t.Context(), []byte(cookie), []byte("127.0.0.1"), came, true); fault.Of(err) != fault.IdentityUnavailable {
+			t.Errorf("in an outage: %v", err)
+		}
+	}
+	if h.issuer.asked != 1 {
+		t.Errorf("the issuer was asked %d times for requests that came at once", h.issuer.asked)
+	}
+	h.issuer.set(func() { h.issuer.status = 0 })
+	one.wants("who comes later", cookie, fault.None)
 }

@@ -75,6 +75,7 @@ type session struct {
 	stale   atomic.Bool // the store has another version
 
 	refresh chan struct{} // held by who refreshes
+	failed  atomic.Int64  // when a refresh came to nothing, in ms
 }
 
 func newSession(digest [32]byte, party, host string) *session {

@@ -45,7 +45,8 @@ func (p *policy) conclude(digest [sha256.Size]byte, active bool, answer exchange
 			iat, _ := answer.Get("iat")
 			issued, _ := iat.Seconds() // 0: it does not say
 			t := exchange.NewToken(digest, p.URL, id.TokenID, id.Subject, issued, p.Skew)
-			id.Token, id.Whose = &t, exchange.MarkOf(exchange.RevokedConsumer, id.Consumer)
+			t.Client = exchange.MarkOf(exchange.RevokedConsumer, id.Consumer)
+			id.Token, id.Whose = &t, t.Client
 		}
 		for i := range answer {
 			size += 2*len(answer[i].Raw) + 64

@@ -1,7 +1,6 @@
 package introspect
 
 import (
-	"crypto/sha256"
 	"slices"
 	"time"
 
@@ -44,7 +43,7 @@ func (p *policy) ask(x *exchange.Exchange, w *pipeline.World, id keys.VerdictID,
 		x.Trail.Saw("because", "the issuer would have to be asked")
 		return nil, pipeline.CannotTell(fault.IdentityUnavailable)
 	}
-	digest := sha256.Sum256(c.Token)
+	digest := exchange.TokenDigest(c.Token)
 	value, err := p.Introspector.Ask(x.Context(), guessing.Network(x.Client), &id, string(c.Token), w.Now, func() error { return p.charge(x, w) }, func(active bool, answer exchange.Claims) keys.Conclusion {
 		return p.conclude(digest, active, answer)
 	})

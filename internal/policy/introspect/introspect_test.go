@@ -127,6 +127,9 @@ func TestTheIdentityIsWhatTheIssuerSays(t *testing.T) {
 		id.Consumer != "acme" || id.Named != acme || fmt.Sprint(id.Scopes) != "[orders:read profile]" || fmt.Sprint(id.Roles) != "[buyer]" || !id.Expires.Equal(now.Add(5*time.Minute)) {
 		t.Errorf("%v %+v", code, id)
 	}
+	if id != nil && id.Token.Client != exchange.MarkOf(exchange.RevokedConsumer, "corp/mobile") {
+		t.Error("the token is not known as its client's beside its consumer's")
+	}
 	if id, code := judge(t, a, world(), request("Bearer nobody")); code != fault.None || id.Consumer != "corp/subject:alice" || id.Named != nil {
 		t.Errorf("%v %+v", code, id)
 	}
@@ -146,6 +149,7 @@ func TestOnlyOpaqueTokensAreAskedAbout(t *testing.T) {
 		{"all that token68 allows", "Bearer a-._~+/z==", false, fault.TokenInactive, 1},
 		{"a JWT", "Bearer eyJh.eyJp.c2ln", false, fault.CredentialMissing, 0},
 		{"a JWT without a signature", "Bearer eyJh.eyJp.", false, fault.CredentialMissing, 0},
+		{"a JWT with padding", "Bearer eyJh.eyJp.c2ln=", false, fault.CredentialMissing, 0},
 		{"a JWT where those are asked about", "Bearer eyJh.eyJp.c2ln", true, fault.TokenInactive, 1},
 		{"three parts that are not base64url", "Bearer a.b.c~", false, fault.TokenInactive, 1},
 		{"five parts, as of a JWE", "Bearer a.b.c.d.e", false, fault.TokenInactive, 1},

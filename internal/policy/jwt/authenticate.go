@@ -2,7 +2,6 @@ package jwt
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"slices"
 	"strings"
@@ -127,9 +126,10 @@ func (p *policy) verify(x *exchange.Exchange, w *pipeline.World, c tokens.Creden
 	t.meant = t.presents.meantFor(iss)
 	reason := iss.identify(t, f)
 	url, _ := tokens.Text(f.claims, "iss") // of its tenant, where one issuer has many
-	t.token = exchange.NewToken(sha256.Sum256(c.Token), url, t.first.TokenID, t.first.Subject, t.times.iat, iss.Skew)
+	t.token = exchange.NewToken(exchange.TokenDigest(c.Token), url, t.first.TokenID, t.first.Subject, t.times.iat, iss.Skew)
+	t.token.Client = exchange.MarkOf(exchange.RevokedConsumer, t.first.Consumer)
 	t.first.Signer = key
-	t.first.Token, t.first.Whose = &t.token, exchange.MarkOf(exchange.RevokedConsumer, t.first.Consumer)
+	t.first.Token, t.first.Whose = &t.token, t.token.Client
 	identity, v := p.admit(x, w, iss, t, c, nil) // what is verified for it is this entry's
 	switch {
 	case v.Code() == fault.DPoPNonceRequired && t.identity.Load() != nil:

@@ -1,8 +1,10 @@
 package jwt_test
 
 import (
-	"crypto/sha256"
+	"crypto/elliptic"
+	"encoding/base64"
 	"fmt"
+	"math/big"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -309,7 +311,8 @@ func TestARevokedTokenIsRefusedHoweverWellItIsKnown(t *testing.T) {
 		if got != fault.None {
 			t.Fatal(got)
 		}
-		if want := exchange.NewToken(sha256.Sum256([]byte(strings.TrimPrefix(token, "Bearer "))), corpURL, "t1", "alice", now.Unix()-60, 30); *id.Token != want {
+		want := exchange.NewToken(exchange.TokenDigest([]byte(strings.TrimPrefix(token, "Bearer "))), corpURL, "t1", "alice", now.Unix()-60, 30)
+		if want.Client = exchange.MarkOf(exchange.RevokedConsumer, "corp/mobile"); *id.Token != want {
 			t.Errorf("%+v, want %+v", *id.Token, want)
 		}
 		if id.Whose != exchange.MarkOf(exchange.RevokedConsumer, "corp/mobile") {
@@ -332,5 +335,32 @@ func TestARevokedTokenIsRefusedHoweverWellItIsKnown(t *testing.T) {
 		if _, got := judge(token); got != fault.None {
 			t.Errorf("undone: %v", got)
 		}
+	}
+}
+
+// Of every signature by ECDSA there is a second one that holds as well, and
+// anybody can write it down: a token that was revoked stays so under both.
+func TestARevokedTokenHasNoTwin(t *testing.T) {
+	t.Parallel()
+	token := sign(t, access(), claims{"alg": "ES256", "kid": "es256"})
+	end := strings.LastIndexByte(token, '.') + 1
+	signature, err := base64.RawURLEncoding.DecodeString(token[end:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := new(big.Int).SetBytes(signature[32:])
+	s.Sub(elliptic.P256().Params().N, s).FillBytes(signature[32:])
+	twin := token[:end] + base64.RawURLEncoding.EncodeToString(signature)
+	parts := build(t, consumers{}, issuer())
+	one, code := judge(t, parts, "Bearer "+token)
+	if code != fault.None {
+		t.Fatal(code)
+	}
+	two, code := judge(t, parts, "Bearer "+twin)
+	if code != fault.None {
+		t.Fatalf("the other signature: %v; the test is of no use", code)
+	}
+	if one.Token.Itself != two.Token.Itself {
+		t.Error("the token under its other signature is not revoked with it")
 	}
 }
