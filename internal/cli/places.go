@@ -40,12 +40,15 @@ func (e *env) using(path string) { fmt.Fprintf(e.err, "using %s; -c names anothe
 // is. One in the folder where somebody happens to be may have been put there
 // for them to find, so that it must be their own, or root's.
 func firstConfig(here, system string) (string, error) {
-	info, err := os.Stat(here)
-	if err == nil {
+	// A link is whose it is, and what it leads to whose that is.
+	for _, look := range []func(string) (fs.FileInfo, error){os.Lstat, os.Stat} {
+		info, err := look(here)
+		if err != nil {
+			break
+		}
 		if s, ok := info.Sys().(*syscall.Stat_t); ok && int(s.Uid) != os.Geteuid() && s.Uid != 0 {
 			return "", fmt.Errorf("%s belongs to another user (%d); if you mean it, name it: -c %s", here, s.Uid, here)
 		}
-		return here, nil
 	}
 	for _, path := range []string{here, system} {
 		// What cannot be looked at is taken, and said to be unreadable by whoever reads it.

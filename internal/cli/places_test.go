@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -34,7 +35,29 @@ func TestTheFirstConfigurationIsTaken(t *testing.T) {
 	if err := os.Chown(here, 65534, 65534); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := firstConfig(here, system); err == nil {
-		t.Errorf("took %q of another user", got)
+	refuse := func(what string) {
+		t.Helper()
+		if got, err := firstConfig(here, system); err == nil {
+			t.Errorf("took %q, %s", got, what)
+		}
 	}
+	refuse("which is another user's")
+	link := func(to string) {
+		if err := errors.Join(os.Remove(here), os.Symlink(to, here)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link(system)
+	expect(here) // a link of one's own to a file of one's own
+	if err := os.Lchown(here, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	refuse("a link that another user put there")
+	theirs := filepath.Join(dir, "theirs.yaml")
+	put(theirs)
+	if err := os.Chown(theirs, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	link(theirs)
+	refuse("a link to another user's file")
 }
