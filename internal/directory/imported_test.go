@@ -231,6 +231,24 @@ func TestKeysAreImportedAgainAfterTheirKeyIsLost(t *testing.T) {
 	})
 }
 
+// A digest says nothing without its kind: a key of the file is found by the
+// SHA-256 of what was sent, and not by the HMAC of something else.
+func TestAKeyOfTheFileIsNoImportedKey(t *testing.T) {
+	t.Parallel()
+	ref := refOf(1)
+	d, err := Over(nil, time.Hour, []Consumer{{Name: "acme", Keys: []Key{{Digest: ref.Digest}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, code := d.Key(ref, time.Now(), false); code != fault.None {
+		t.Error(code)
+	}
+	ref.Imported = true
+	if _, code := d.Key(ref, time.Now(), false); code != fault.KeyUnknown {
+		t.Errorf("as an imported one: %s", code)
+	}
+}
+
 func importedDirectory(t testing.TB, key []byte) *Directory {
 	t.Helper()
 	m := NewMemory(slog.New(slog.DiscardHandler), time.Now)
