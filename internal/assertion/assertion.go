@@ -217,7 +217,8 @@ func (a *Authority) make(ctx context.Context, signer *keys.TokenSigner, content 
 	return []byte(token), err
 }
 
-// keep remembers e, in the place of the one it follows, or else of that which
+// keep remembers e, in the place of the one it follows, or else of another of
+// the same content, which somebody else signed meanwhile, or else of that which
 // ends first, and forgets others while there are too many bytes.
 func (a *Authority) keep(set []atomic.Pointer[entry], place int, e *entry) {
 	if place < 0 {
@@ -225,7 +226,7 @@ func (a *Authority) keep(set []atomic.Pointer[entry], place int, e *entry) {
 		first := int64(1<<63 - 1)
 		for i := range set {
 			old := set[i].Load()
-			if old == nil {
+			if old == nil || old.hash == e.hash && old.capped == e.capped && (!e.capped || old.exp == e.exp) && bytes.Equal(old.content, e.content) {
 				place = i
 				break
 			}

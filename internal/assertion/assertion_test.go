@@ -36,12 +36,16 @@ type counting struct {
 	keys.Signer
 	n    atomic.Int64
 	away atomic.Bool
-	fast bool // and wrong
+	fast bool   // and wrong
+	hold func() // called before each signature; nil: nothing is
 }
 
 func (c *counting) Sign(ctx context.Context, input []byte) ([]byte, error) {
 	if c.away.Load() {
 		return nil, keys.ErrUnavailable
+	}
+	if c.hold != nil {
+		c.hold()
 	}
 	c.n.Add(1)
 	if c.fast {
@@ -156,6 +160,30 @@ func TestSigningDoesNotHappenPerRequest(t *testing.T) {
 func TestWhileOneSignsTheOthersGoOn(t *testing.T) {
 	t.Parallel()
 	a, c := authority(t)
+	const content = `"aud":"orders"`
+	old, later := sign(t, a, content, time.Time{}, noon), noon.Add(31*time.Second)
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	c.hold = func() { begun <- struct{}{}; <-goOn }
+	renewed := make(chan string)
+	go func() {
+		token, _ := a.Sign(&exchange.Exchange{}, []byte(content), time.Time{}, later)
+		renewed <- string(token)
+	}()
+	<-begun
+	for range 10 {
+		if got := sign(t, a, content, time.Time{}, later); got != old {
+			t.Error("somebody signs beside the one who does")
+		}
+	}
+	close(goOn)
+	if got := <-renewed; got == old || sign(t, a, content, time.Time{}, later) != got {
+		t.Error("what was signed is not what the others get")
+	}
+}
+
+func TestAfterAFailureAnotherSigns(t *testing.T) {
+	t.Parallel()
+	a, c := authority(t)
 	old := sign(t, a, `"aud":"orders"`, time.Time{}, noon)
 	c.away.Store(true)
 	later := noon.Add(31 * time.Second)
@@ -165,6 +193,32 @@ func TestWhileOneSignsTheOthersGoOn(t *testing.T) {
 	c.away.Store(false)
 	if got := sign(t, a, `"aud":"orders"`, time.Time{}, later); got == old {
 		t.Error("after a failure nobody signs any more")
+	}
+}
+
+// What many sign at once because nobody had signed it is remembered once: it
+// pushes out nobody else's.
+func TestWhatManySignAtOnceIsRememberedOnce(t *testing.T) {
+	t.Parallel()
+	for what, until := range map[string]time.Time{"for a minute": {}, "until a token ends": noon.Add(20 * time.Second)} {
+		one, _ := authority(t)
+		sign(t, one, `"aud":"orders"`, until, noon)
+		a, c := authority(t)
+		const many = 16
+		var all, signing sync.WaitGroup
+		signing.Add(many)
+		c.hold = func() { signing.Done(); signing.Wait() }
+		for range many {
+			all.Go(func() {
+				if _, err := a.Sign(&exchange.Exchange{}, []byte(`"aud":"orders"`), until, noon); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if got, want := assertion.Remembered(a), assertion.Remembered(one); got != want {
+			t.Errorf("%s: %d bytes are remembered, want %d", what, got, want)
+		}
 	}
 }
 

@@ -193,6 +193,62 @@ func TestTheReferenceOfAnImportedKeyIsItsHMAC(t *testing.T) {
 	}
 }
 
+// Whoever has lost what opens the key of imported keys takes its record out of
+// the store, as docs/OPERATING.md says, and imports the keys again: also those
+// that are there.
+func TestKeysAreImportedAgainAfterTheirKeyIsLost(t *testing.T) {
+	onBothStores(t, func(t *testing.T, open func() *store.Store) {
+		ctx, now, s := t.Context(), time.Now(), open()
+		if err := AddConsumer(ctx, s, "acme", now); err != nil {
+			t.Fatal(err)
+		}
+		keys := []ToImport{{Key: []byte("any text, that a caller has")}}
+		if _, clashes, err := ImportKeys(ctx, s, xor(1), "acme", keys, now); err != nil || len(clashes) > 0 {
+			t.Fatal(clashes, err)
+		}
+		if _, _, err := ImportKeys(ctx, s, xor(2), "acme", []ToImport{{Key: []byte("more")}}, now); err == nil {
+			t.Error("keys were imported beside some that nobody can find any more")
+		}
+		if _, err := s.Commit(ctx, store.Delete(kindSecret, secretID, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if _, clashes, err := ImportKeys(ctx, s, xor(2), "acme", keys, now); err != nil || len(clashes) > 0 {
+			t.Fatal(clashes, err)
+		}
+		m := NewMemory(slog.New(slog.DiscardHandler), time.Now)
+		m.Unlock(xor(2))
+		d, err := Over(m, time.Hour, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Load(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+		ref, _ := d.Imported(keys[0].Key)
+		if _, code := d.Key(ref, now, false); code != fault.None {
+			t.Errorf("imported again: %s", code)
+		}
+	})
+}
+
+// A digest says nothing without its kind: a key of the file is found by the
+// SHA-256 of what was sent, and not by the HMAC of something else.
+func TestAKeyOfTheFileIsNoImportedKey(t *testing.T) {
+	t.Parallel()
+	ref := refOf(1)
+	d, err := Over(nil, time.Hour, []Consumer{{Name: "acme", Keys: []Key{{Digest: ref.Digest}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, code := d.Key(ref, time.Now(), false); code != fault.None {
+		t.Error(code)
+	}
+	ref.Imported = true
+	if _, code := d.Key(ref, time.Now(), false); code != fault.KeyUnknown {
+		t.Errorf("as an imported one: %s", code)
+	}
+}
+
 func importedDirectory(t testing.TB, key []byte) *Directory {
 	t.Helper()
 	m := NewMemory(slog.New(slog.DiscardHandler), time.Now)

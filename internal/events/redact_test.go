@@ -56,14 +56,15 @@ func TestQueryCredentialsAreRedacted(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", query, got, want)
 		}
 	}
-	known := &exchange.Legend{Parameters: []string{"partner-key"}}
+	// A name that nothing else would take for that of a credential.
+	known := &exchange.Legend{Parameters: []string{"partner-nr"}}
 	for query, want := range map[string]string{
-		"page=2&partner-key=canary":                        "page=2&partner-key=[redacted]",
-		"Partner%2DKey=canary":                             "Partner%2DKey=[redacted]",
-		"partner%252dkey=canary;page=2":                    "partner%252dkey=[redacted];page=2",
-		"to=https%3A%2F%2Fa%2F%3Fpartner-key%3Dcanary":     "to=[redacted]",
-		"to=https%253A%252F%252Fa%253Fpartner-key%253Dcan": "to=[redacted]",
-		"partner=x&to=partner-key&n=partner-keys%3D1":      "partner=x&to=partner-key&n=partner-keys%3D1",
+		"page=2&partner-nr=canary":                        "page=2&partner-nr=[redacted]",
+		"Partner%2DNr=canary":                             "Partner%2DNr=[redacted]",
+		"partner%252dnr=canary;page=2":                    "partner%252dnr=[redacted];page=2",
+		"to=https%3A%2F%2Fa%2F%3Fpartner-nr%3Dcanary":     "to=[redacted]",
+		"to=https%253A%252F%252Fa%253Fpartner-nr%253Dcan": "to=[redacted]",
+		"partner=x&to=partner-nr&n=partner-nrs%3D1":       "partner=x&to=partner-nr&n=partner-nrs%3D1",
 	} {
 		if got := string(events.RedactQuery([]byte(query), known, alloc)); got != want {
 			t.Errorf("%q: got %q, want %q", query, got, want)

@@ -14,9 +14,10 @@ import (
 )
 
 // Security tells the application log of refusals that may be an attack, and of
-// what was taken back. They are gathered for a while and told together, one line for each code and
-// network, so that an attack writes few lines however many requests it makes:
-// the requests themselves are in the access log. Safe for concurrent use.
+// what was taken back. They are gathered for a while and told together, one
+// line for each code and network, so that an attack writes few lines however
+// many requests it makes: the requests themselves are in the access log. Safe
+// for concurrent use.
 type Security struct {
 	log *slog.Logger
 

@@ -1,9 +1,18 @@
 package keys_test
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/base64"
+	"slices"
 	"strings"
 	"testing"
+
+	golangjwt "github.com/golang-jwt/jwt/v5"
 
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/keys"
@@ -51,4 +60,73 @@ func TestAThumbprintHasOneSpelling(t *testing.T) {
 			t.Errorf("%q is read", bad)
 		}
 	}
+}
+
+// Whatever the algorithm, a signature is good for what was signed, by the key
+// that signed it and under the algorithm that it was made with.
+func TestASignatureIsGoodForItsKeyAndInputAlone(t *testing.T) {
+	t.Parallel()
+	ed := func() crypto.Signer {
+		_, private, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return private
+	}
+	ec := func(c elliptic.Curve) func() crypto.Signer {
+		return func() crypto.Signer {
+			private, err := ecdsa.GenerateKey(c, rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return private
+		}
+	}
+	one, other := rsaKey(), mustRSA(t)
+	twoRSA := []crypto.Signer{one, other}
+	const input = "what.was-signed"
+	for alg, pair := range map[string][]crypto.Signer{
+		"RS256": twoRSA, "RS384": twoRSA, "RS512": twoRSA, "PS256": twoRSA, "PS384": twoRSA, "PS512": twoRSA,
+		"ES256": {ec(elliptic.P256())(), ec(elliptic.P256())()}, "ES384": {ec(elliptic.P384())(), ec(elliptic.P384())()},
+		"ES512": {ec(elliptic.P521())(), ec(elliptic.P521())()}, "EdDSA": {ed(), ed()},
+	} {
+		good, err := golangjwt.GetSigningMethod(alg).Sign(input, pair[0])
+		if err != nil {
+			t.Fatal(alg, err)
+		}
+		mine, theirs := key(t, "k", "", pair[0].Public()), key(t, "k", "", pair[1].Public())
+		if !mine.Signed(alg, input, good) {
+			t.Errorf("%s: a good signature is refused", alg)
+		}
+		altered := slices.Clone(good)
+		altered[len(altered)/2] ^= 1
+		for what, held := range map[string]bool{
+			"of another key":   theirs.Signed(alg, input, good),
+			"of another input": mine.Signed(alg, input+"x", good),
+			"altered":          mine.Signed(alg, input, altered),
+			"all zeros":        mine.Signed(alg, input, make([]byte, len(good))),
+			"empty":            mine.Signed(alg, input, nil),
+			"cut":              mine.Signed(alg, input, good[1:]),
+			"with more behind": mine.Signed(alg, input, append(slices.Clone(good), 0)),
+			"of no algorithm":  mine.Signed("none", input, nil),
+		} {
+			if held {
+				t.Errorf("%s: a signature %s is good", alg, what)
+			}
+		}
+		for _, another := range []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"} {
+			if another != alg && mine.Signed(another, input, good) {
+				t.Errorf("a signature by %s is good as %s", alg, another)
+			}
+		}
+	}
+}
+
+func mustRSA(t *testing.T) *rsa.PrivateKey {
+	t.Helper()
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return private
 }

@@ -51,8 +51,9 @@ func Verify(key *Key, token, algorithm string, now time.Time, skew time.Duration
 	return fault.New(fault.CredentialMalformed, "").Because(err)
 }
 
-// SaltFits reports whether signature over input, if it is of RSASSA-PSS, has a
-// salt as long as the hash (RFC 7518 section 3.5). The library takes any.
+// SaltFits reports whether signature over input, if it is of RSASSA-PSS, is k's
+// with a salt as long as the hash (RFC 7518 section 3.5). The library takes any
+// salt. Of other algorithms it says nothing, and is true.
 func (k *Key) SaltFits(algorithm, input string, signature []byte) bool {
 	var hash crypto.Hash
 	switch algorithm {

@@ -126,14 +126,18 @@ func (p *Party) load(ctx context.Context, d [32]byte, cookie, host string, now t
 	all.mu.Lock()
 	f := all.flights[d]
 	if f == nil {
-		f = &flight{over: make(chan struct{})}
+		// What stands unless the load comes to its end: a bug in it must not
+		// leave others waiting for ever.
+		f = &flight{over: make(chan struct{}), err: unavailable("the load of the session was broken off", nil)}
 		all.flights[d] = f
 		all.mu.Unlock()
+		defer func() {
+			all.mu.Lock()
+			delete(all.flights, d)
+			all.mu.Unlock()
+			close(f.over)
+		}()
 		f.s, f.err = p.read(d, cookie, host, now)
-		all.mu.Lock()
-		delete(all.flights, d)
-		all.mu.Unlock()
-		close(f.over)
 		return f.s, f.err
 	}
 	all.mu.Unlock()

@@ -3,9 +3,8 @@
 //
 // The order of the phases is fixed here: screen, authenticate, authorize,
 // limit, and, of a request that may pass, transform. An operator chooses
-// policies, never their order. A policy has parts,
-// one narrow interface per phase; it is compiled once from its Config and
-// never changes afterwards.
+// policies, never their order. A policy has parts, one narrow interface per
+// phase; it is compiled once from its Config and never changes afterwards.
 package pipeline
 
 import (

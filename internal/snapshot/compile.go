@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net/http"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/assertion"
@@ -589,27 +587,4 @@ func timeouts(t config.Timeout, tunnel scalar.Timeout) http1.Timeouts {
 		return t.Std()
 	}
 	return http1.Timeouts{Connect: or0(t.Connect), FirstByte: or0(t.FirstByte), Idle: or0(t.Idle), Total: or0(t.Total), Tunnel: or0(tunnel)}
-}
-
-// leastShare is the least default of limits.connectionsPerAddress.
-const leastShare = 100
-
-// connectionLimit is the default of limits.connections: what the open-file
-// limit leaves when each connection may need one more to an upstream.
-func connectionLimit() int {
-	files := OpenFiles()
-	if files == 0 {
-		return 20_000
-	}
-	return max(100, min(20_000, (files-500)/2))
-}
-
-// OpenFiles returns how many descriptors the process may have, 0 if there is
-// no limit worth the name.
-func OpenFiles() int {
-	var files syscall.Rlimit
-	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) != nil || files.Cur > math.MaxInt32 {
-		return 0
-	}
-	return int(files.Cur)
 }

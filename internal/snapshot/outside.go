@@ -7,10 +7,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/exchange"
@@ -225,4 +227,27 @@ func poolKey(parts ...string) string {
 		fmt.Fprintf(h, "%d:%s", len(p), p)
 	}
 	return parts[0] + " " + hex.EncodeToString(h.Sum(nil))
+}
+
+// leastShare is the least default of limits.connectionsPerAddress.
+const leastShare = 100
+
+// connectionLimit is the default of limits.connections: what the open-file
+// limit leaves when each connection may need one more to an upstream.
+func connectionLimit() int {
+	files := OpenFiles()
+	if files == 0 {
+		return 20_000
+	}
+	return max(100, min(20_000, (files-500)/2))
+}
+
+// OpenFiles returns how many descriptors the process may have, 0 if there is
+// no limit worth the name.
+func OpenFiles() int {
+	var files syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) != nil || files.Cur > math.MaxInt32 {
+		return 0
+	}
+	return int(files.Cur)
 }

@@ -22,13 +22,14 @@ const (
 // Each character counts as one of an alphabet: of the kinds of characters in
 // the key (digits 10, small and capital letters 26 each, 16 in all where there
 // is nothing but hexadecimal digits, others 20), but of no more than twice as
-// many as there are different ones. Of six and more characters in a run (aaaaaa,
-// 123456, fedcba) and of six and more that occurred before in the key, only two
-// count. Letters are taken for words, 1.5 bits each, where twelve of one case
-// follow one another, and everywhere if they are the letters of a language: most
-// characters are letters, and seven of ten of these among the twelve that are
-// the most frequent in English. What the keys of one import have in common at their start or end counts
-// for nothing if it is four characters or more: see Common.
+// many as there are different ones. Of six and more characters in a run
+// (aaaaaa, 123456, fedcba) and of six and more that occurred before in the key,
+// only two count. Letters are taken for words, 1.5 bits each, where twelve of
+// one case follow one another, and everywhere if they are the letters of a
+// language: most characters are letters, and seven of ten of these among the
+// twelve that are the most frequent in English. What the keys of one import
+// have in common at their start or end counts for nothing if it is four
+// characters or more: see Common.
 func Strength(key []byte) float64 {
 	bits, words := 0.0, 0
 	each := math.Log2(float64(alphabet(key)))

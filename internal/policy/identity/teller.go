@@ -109,17 +109,25 @@ func (t *teller) tell(x *exchange.Exchange, now time.Time, scratch *[]byte) (nam
 	return "", missing, nil
 }
 
-// ends returns when an identity ends, zero: never.
+// ends returns when an identity ends, zero: never. One of several proofs ends
+// with the first of their sessions; their Expires is in its own already.
 func ends(id *exchange.Identity) time.Time {
 	until := id.Expires
-	if id.Session != nil {
-		end := id.Session.Ends()
+	sooner := func(s exchange.Session) {
+		if s == nil {
+			return
+		}
+		end := s.Ends()
 		if end.IsZero() { // it was ended while this request was judged
 			end = time.Unix(0, 0)
 		}
 		if until.IsZero() || end.Before(until) {
 			until = end
 		}
+	}
+	sooner(id.Session)
+	for _, one := range id.Proofs {
+		sooner(one.Session)
 	}
 	return until
 }

@@ -2,11 +2,12 @@
 // (RFC 7519) signed by one of the issuers that the route names, presented as
 // a bearer token (RFC 6750) or with a proof of possession (RFC 9449).
 //
-// The checks have one order, and the first that fails decides: form,
-// algorithm, issuer, key, signature, type, time, audience, binding; the pipeline
-// then asks whether the token was revoked. What a token says of itself is believed only after its signature held. An access
-// token is told from every other token that the same issuer signs with the
-// same keys: what was made for a login is no proof for an API.
+// The checks have one order, and the first that fails decides: form, algorithm,
+// issuer, key, signature, type, time, audience, binding; the pipeline then asks
+// whether the token was revoked. What a token says of itself is believed only
+// after its signature held. An access token is told from every other token that
+// the same issuer signs with the same keys: what was made for a login is no
+// proof for an API.
 //
 // A signature is verified once, and an audience once under the same rules;
 // time and binding are judged for every request.
