@@ -22,3 +22,9 @@ func RotateCheap(path string, old, new secret.Value) (*Embedded, error) {
 func (i *Introspector) Remembered() (good, bad int) {
 	return i.good.Counts().Entries, i.bad.Counts().Entries
 }
+
+// LookAgain is what a request does that has just seen no answer.
+func (r *Remote) LookAgain() (found bool, err error) {
+	a, _, err := r.lookAgain()
+	return a != nil, err
+}
