@@ -44,6 +44,8 @@ func TestWhatTheIssuerSaysIsHeldAgainstTheRules(t *testing.T) {
 		{"another iss", nil, members{"iss": "https://login.example.com"}, fault.TokenIssuerUnknown},
 		{"an iss that is no string", nil, members{"iss": []string{"https://login.example.com/"}}, fault.TokenIssuerUnknown},
 		{"no token_type", nil, members{"token_type": gone}, fault.None},
+		{"token_type is null", nil, members{"token_type": nil}, fault.None},
+		{"scope is null", nil, members{"scope": nil}, fault.None},
 		{"token_type in small letters", nil, members{"token_type": "bearer"}, fault.None},
 		{"token_type of something else", nil, members{"token_type": "refresh_token"}, fault.TokenTypeWrong},
 		{"token_type that is no string", nil, members{"token_type": true}, fault.TokenTypeWrong},
@@ -118,7 +120,7 @@ func thumbprint(cert string) string {
 func TestTheIdentityIsWhatTheIssuerSays(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t, false)
-	i.says("opaque", answer(t, members{"realm": members{"groups": []string{"buyer"}}, "scope": "orders:read  profile orders:read"}))
+	i.says("opaque", answer(t, members{"realm": members{"groups": []string{"buyer"}}, "scope": "orders:read  profile orders:read", "iat": now.Unix() - 60}))
 	i.says("nobody", answer(t, members{"client_id": gone}))
 	acme := &exchange.Consumer{Name: "acme"}
 	a := build(t, consumers{"corp/mobile": acme}, corp(asker(t, i), func(p *pipeline.Issuer) { p.Roles = []string{"realm.groups"} }))
@@ -127,8 +129,42 @@ func TestTheIdentityIsWhatTheIssuerSays(t *testing.T) {
 		id.Consumer != "acme" || id.Named != acme || fmt.Sprint(id.Scopes) != "[orders:read profile]" || fmt.Sprint(id.Roles) != "[buyer]" || !id.Expires.Equal(now.Add(5*time.Minute)) {
 		t.Errorf("%v %+v", code, id)
 	}
+	revocable := exchange.NewToken(sha256.Sum256([]byte("opaque")), "https://login.example.com/", "t1", "alice", now.Unix()-60, 30)
+	if id.Token == nil || *id.Token != revocable || id.Whose != exchange.MarkOf(exchange.RevokedConsumer, "acme") {
+		t.Errorf("to be revoked by %+v of %x", id.Token, id.Whose)
+	}
 	if id, code := judge(t, a, world(), request("Bearer nobody")); code != fault.None || id.Consumer != "corp/subject:alice" || id.Named != nil {
 		t.Errorf("%v %+v", code, id)
+	}
+}
+
+func TestTheOperatorIsToldWhichIssuerATokenIsOf(t *testing.T) {
+	t.Parallel()
+	i := newIssuer(t, false)
+	a := build(t, nil, corp(asker(t, i)))
+	for token, c := range map[string]struct {
+		iss  any
+		want string
+	}{"other": {"https://other.example/", "have https://other.example/ "}, "list": {[]string{"x"}, "have (an iss that is no string) "}} {
+		i.says(token, answer(t, members{"iss": c.iss}))
+		x := request("Bearer " + token)
+		if _, code := judge(t, a, world(), x); code != fault.TokenIssuerUnknown || !strings.Contains(seen(x), c.want) {
+			t.Errorf("%s: %v, %s", token, code, seen(x))
+		}
+	}
+}
+
+func TestWhatABoundTokenHoldsInMemoryIsCounted(t *testing.T) {
+	t.Parallel()
+	size := func(change members) int {
+		claims, err := exchange.ParseClaims([]byte(answer(t, change)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return introspect.Size(corp(nil), claims)
+	}
+	if free, bound := size(nil), size(members{"cnf": members{"jkt": strings.Repeat("A", 43)}}); bound < free+binding.MaxSize {
+		t.Errorf("%d bytes, bound %d", free, bound)
 	}
 }
 
