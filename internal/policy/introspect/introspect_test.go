@@ -75,6 +75,8 @@ func TestWhatTheIssuerSaysIsHeldAgainstTheRules(t *testing.T) {
 		{"azp is no client_id", byClient, members{"aud": gone, "client_id": gone, "azp": "mobile"}, fault.TokenAudienceWrong},
 		{"a refresh token of oidc-provider, by client", byClient, members{"aud": gone, "token_type": gone}, fault.TokenAudienceWrong},
 		{"by client, marked by token_use", byClient, members{"aud": gone, "token_type": gone, "token_use": "access"}, fault.None},
+		{"by client, an audience that is no string", byClient, members{"aud": 1}, fault.TokenAudienceWrong},
+		{"both rules, and no audience", both, members{"aud": gone}, fault.None},
 		{"both rules, both hold", both, nil, fault.None},
 		{"both rules, the audience does not", both, members{"aud": "invoices-api"}, fault.TokenAudienceWrong},
 		{"both rules, the client does not", both, members{"client_id": "other"}, fault.TokenAudienceWrong},
@@ -149,6 +151,30 @@ func TestTheOperatorIsToldWhichIssuerATokenIsOf(t *testing.T) {
 		i.says(token, answer(t, members{"iss": c.iss}))
 		x := request("Bearer " + token)
 		if _, code := judge(t, a, world(), x); code != fault.TokenIssuerUnknown || !strings.Contains(seen(x), c.want) {
+			t.Errorf("%s: %v, %s", token, code, seen(x))
+		}
+	}
+}
+
+func TestTheOperatorIsToldWhomATokenIsFor(t *testing.T) {
+	t.Parallel()
+	i := newIssuer(t, false)
+	byClient := func(p *pipeline.Issuer) { p.ClientIDs = []string{"web"} }
+	none := func(*pipeline.Issuer) {}
+	for token, c := range map[string]struct {
+		rules  func(*pipeline.Issuer)
+		change members
+		want   string
+	}{
+		"audience": {none, members{"aud": "invoices-api", "token_type": gone}, "have invoices-api, client mobile ·"},
+		"nobody":   {none, members{"aud": "invoices-api", "client_id": gone}, "have invoices-api ·"},
+		"odd":      {none, members{"aud": 1}, "have an aud that is neither a string nor a list of strings, client mobile ·"},
+		"marked":   {byClient, members{"aud": gone}, "have no aud, client mobile ·"},
+		"unmarked": {byClient, members{"aud": gone, "token_type": gone}, "have no aud, client mobile, and nothing that marks an access token (token_type) ·"},
+	} {
+		i.says(token, answer(t, c.change))
+		x := request("Bearer " + token)
+		if _, code := judge(t, build(t, nil, corp(asker(t, i), c.rules)), world(), x); code != fault.TokenAudienceWrong || !strings.Contains(seen(x), c.want) {
 			t.Errorf("%s: %v, %s", token, code, seen(x))
 		}
 	}
