@@ -70,6 +70,7 @@ func TestWhatTheIssuerSaysIsHeldAgainstTheRules(t *testing.T) {
 		{"an empty audience", nil, members{"aud": []string{}}, fault.TokenAudienceWrong},
 		{"an audience that is no string", nil, members{"aud": []any{"orders-api", 1}}, fault.TokenAudienceWrong},
 		{"no audience, by client", byClient, members{"aud": gone}, fault.None},
+		{"any audience, by client", byClient, members{"aud": "invoices-api"}, fault.None},
 		{"another client", byClient, members{"aud": gone, "client_id": "other"}, fault.TokenAudienceWrong},
 		{"no client", byClient, members{"aud": gone, "client_id": gone}, fault.TokenAudienceWrong},
 		{"azp is no client_id", byClient, members{"aud": gone, "client_id": gone, "azp": "mobile"}, fault.TokenAudienceWrong},
