@@ -31,7 +31,7 @@ import (
 
 // patience is how long the tests may take with a check gone: some then wait
 // for ever, and that is red, too.
-const patience = 2 * time.Minute
+const patience = time.Minute
 
 // variable of the environment that says which check is off.
 const variable = "MUTATE_OFF"
