@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -398,6 +399,25 @@ func TestKeysThatAreNoneAreNotUsed(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestWhatCannotBeSealedIsNotStored(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		n, stop := f.gateway(&keys.DataKeys{}) // which seal nothing
+		synctest.Wait()
+		stop()
+		if stored, err := f.storage.Load(t.Context(), "dpop-nonces"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("stored %q, %v", stored, err)
+		}
+		if !strings.Contains(f.log.String(), "not here") {
+			t.Errorf("%s", f.log)
+		}
+		if ok, _ := takes(t, n, offered(t, n)); !ok {
+			t.Error("its own nonce is refused")
+		}
+	})
 }
 
 func TestAStorageThatCannotBeWrittenIsTriedAgain(t *testing.T) {

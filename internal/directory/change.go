@@ -192,18 +192,7 @@ func FindKey(ctx context.Context, s *store.Store, id string) (StoredKey, error) 
 // EachConsumer hands out the consumers of the store by their names' order. A
 // record that cannot be read ends it.
 func EachConsumer(ctx context.Context, s *store.Store, each func(StoredConsumer) error) error {
-	return eachPage(ctx, s, store.Query{Kind: kindConsumer}, func(page []store.Record) error {
-		for i := range page {
-			c, err := readConsumer(&page[i])
-			if err != nil {
-				return err
-			}
-			if err := each(c); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return eachRecord(ctx, s, kindConsumer, readConsumer, each)
 }
 
 // EachKey hands out the keys of a consumer, or all keys if it is empty, by
@@ -225,6 +214,22 @@ func EachKey(ctx context.Context, s *store.Store, consumer string, each func(Sto
 			}
 			k.Used = used[page[i].ID]
 			if err := each(k); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// eachRecord hands out what the records of a kind say.
+func eachRecord[T any](ctx context.Context, s *store.Store, kind store.Kind, read func(*store.Record) (T, error), each func(T) error) error {
+	return eachPage(ctx, s, store.Query{Kind: kind}, func(page []store.Record) error {
+		for i := range page {
+			v, err := read(&page[i])
+			if err != nil {
+				return err
+			}
+			if err := each(v); err != nil {
 				return err
 			}
 		}

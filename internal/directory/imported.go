@@ -43,10 +43,15 @@ type secretBody struct {
 	Weak bool `json:"weak,omitempty"`
 }
 
-// Sealer seals the key of the imported keys, for nothing else.
-type Sealer interface {
-	Seal(plain []byte) ([]byte, error)
+// Unsealer opens the key of the imported keys, and nothing else.
+type Unsealer interface {
 	Unseal(sealed []byte) ([]byte, error)
+}
+
+// Sealer seals it, too.
+type Sealer interface {
+	Unsealer
+	Seal(plain []byte) ([]byte, error)
 }
 
 // hasher makes the references of imported keys. Safe for concurrent use.
@@ -86,7 +91,7 @@ func (h *hasher) ref(key []byte) exchange.KeyRef {
 
 // Unlock gives the memory what opens the key of the imported keys. It is called
 // before Load; without it, or if it fails, imported keys are refused with 503.
-func (m *Memory) Unlock(s Sealer) { m.sealer = s }
+func (m *Memory) Unlock(u Unsealer) { m.unsealer = u }
 
 // hasher makes a hasher of the record.
 func (m *Memory) hasher(r *store.Record) *hasher {
@@ -94,11 +99,11 @@ func (m *Memory) hasher(r *store.Record) *hasher {
 	err := decode(r.Body, &b)
 	switch {
 	case err != nil:
-	case m.sealer == nil:
+	case m.unsealer == nil:
 		err = errors.New("nothing opens it")
 	default:
 		var key []byte
-		if key, err = openSecret(m.sealer, b.Sealed); err == nil {
+		if key, err = openSecret(m.unsealer, b.Sealed); err == nil {
 			return newHasher(key)
 		}
 	}
@@ -107,8 +112,8 @@ func (m *Memory) hasher(r *store.Record) *hasher {
 	return &hasher{err: err}
 }
 
-func openSecret(s Sealer, sealed []byte) ([]byte, error) {
-	key, err := s.Unseal(sealed)
+func openSecret(u Unsealer, sealed []byte) ([]byte, error) {
+	key, err := u.Unseal(sealed)
 	if err == nil && len(key) != secretSize {
 		err = errors.New("what was sealed is no key of 32 bytes")
 	}

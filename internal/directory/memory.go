@@ -36,7 +36,7 @@ type Memory struct {
 
 	asks asker
 
-	sealer Sealer // nil: nothing is opened
+	unsealer Unsealer // nil: nothing is opened
 }
 
 // held is the content as of one load and all changes since.

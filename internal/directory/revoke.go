@@ -161,18 +161,7 @@ func (r *Revocation) record() store.Record {
 // EachRevocation hands out the revocations of tokens by their ids' order. A
 // record that cannot be read ends it.
 func EachRevocation(ctx context.Context, s *store.Store, each func(Revocation) error) error {
-	return eachPage(ctx, s, store.Query{Kind: kindRevocation}, func(page []store.Record) error {
-		for i := range page {
-			v, err := readRevocation(&page[i])
-			if err != nil {
-				return err
-			}
-			if err := each(v); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return eachRecord(ctx, s, kindRevocation, readRevocation, each)
 }
 
 // Unrevoke takes a revocation back. It is named by its id, or by as much of its

@@ -142,15 +142,8 @@ func (v JSON) Texts() (texts []string, ok bool) {
 		return nil, false
 	}
 	texts = []string{}
-	p := strictParser{s: string(v), i: 1}
-	for p.space(); p.peek() != ']'; p.space() {
-		if p.peek() == ',' {
-			p.i++
-			p.space()
-		}
-		start := p.i
-		p.skip()
-		text, ok := unquote(p.s[start:p.i])
+	for member := range v.Members {
+		text, ok := member.Text()
 		if !ok {
 			return nil, false
 		}

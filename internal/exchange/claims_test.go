@@ -32,6 +32,10 @@ func TestClaimsAreReadStrictly(t *testing.T) {
 		{"names that differ in case", `{"a":1,"A":2}`, true},
 		{"equal names in different objects", `{"a":{"b":1},"c":{"b":1},"b":{"a":1}}`, true},
 		{"as deep as allowed", nested(31), true},
+		{"objects as deep as allowed", strings.Repeat(`{"a":`, 31) + "{}" + strings.Repeat("}", 31), true},
+		{"objects deeper", strings.Repeat(`{"a":`, 32) + "{}" + strings.Repeat("}", 32), false},
+		{"escapes beyond the surrogates", `{"a":"\ue000\uffff"}`, true},
+		{"exponents of every kind", `{"a":1E5,"b":1e-5,"c":1E+5}`, true},
 		{"thousands of names", many(`"y":0`), true},
 		{"one of thousands twice", many(`"` + "x" + string(rune(0x4e01)) + `":0`), false},
 		{"deeper", nested(32), false},
@@ -40,6 +44,7 @@ func TestClaimsAreReadStrictly(t *testing.T) {
 		{"a name twice, inside", `{"x":[{"a":1,"b":2,"a":1}]}`, false},
 		{"nothing", ``, false},
 		{"a list", `[]`, false},
+		{"another bracket at the beginning", `["a":1}`, false},
 		{"two objects", `{}{}`, false},
 		{"a byte order mark", "\ufeff{}", false},
 		{"invalid UTF-8", "{\"a\":\"\xc0\x80\"}", false},
@@ -47,6 +52,9 @@ func TestClaimsAreReadStrictly(t *testing.T) {
 		{"a high half alone", `{"a":"\ud800"}`, false},
 		{"a low half alone", `{"a":"\udc00"}`, false},
 		{"two high halves", `{"a":"\ud800\ud800"}`, false},
+		{"a high half and no low one", `{"a":"\ud800\ue000"}`, false},
+		{"a high half and what is no escape", `{"a":"\ud800xxdc00"}`, false},
+		{"a name that a line ends", "{\"a\n:1}", false},
 		{"a raw control", "{\"a\":\"\n\"}", false},
 		{"NUL", "{\"a\":1\x00}", false},
 		{"an unknown escape", `{"a":"\x"}`, false},
@@ -60,6 +68,9 @@ func TestClaimsAreReadStrictly(t *testing.T) {
 		{"a trailing comma in a list", `{"a":[1,]}`, false},
 		{"a missing comma", `{"a":1 "b":2}`, false},
 		{"a missing colon", `{"a" 1}`, false},
+		{"a semicolon for a comma", `{"a":1;"b":2}`, false},
+		{"a semicolon for a comma in a list", `{"a":[1;2]}`, false},
+		{"a semicolon for a colon", `{"a";1}`, false},
 		{"an unquoted name", `{a:1}`, false},
 		{"a comment", `{"a":1/**/}`, false},
 		{"cut off", `{"a":"`, false},
@@ -84,7 +95,7 @@ func TestClaimPaths(t *testing.T) {
 			t.Errorf("%s: %q %v, want %q", path, got, ok, want)
 		}
 	}
-	for _, path := range []string{"", ".", "nope", "sub.x", "SUB", "tenant", "none", "tags", "realm_access", "realm_access.", "realm_access.roles.0"} {
+	for _, path := range []string{"", ".", "nope", "sub.x", "SUB", "tenant", "none", "tags", "realm_access", "realm_access.", "realm_access.roles.0", "realm_access/n.m", "a.b/c"} {
 		if got, ok := c.String(path); ok {
 			t.Errorf("%s: %q", path, got)
 		}

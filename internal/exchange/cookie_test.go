@@ -73,6 +73,39 @@ func TestACookieIsCountedInEveryField(t *testing.T) {
 	}
 }
 
+func TestOnlyCookiesAreReadAsCookies(t *testing.T) {
+	t.Parallel()
+	h := cookies("a=1")
+	h.Fields = append(h.Fields, header("X-Other", "s=1; __Host-warder-x=1"))
+	if _, n := h.Cookie("s"); n != 0 {
+		t.Error("another field is read for a cookie")
+	}
+	h.DropOwnCookies(func(int) []byte { t.Error("memory was asked for"); return nil })
+	if string(h.Fields[1].Value) != "s=1; __Host-warder-x=1" || h.Fields[1].Drop {
+		t.Errorf("another field was changed: %q", h.Fields[1].Value)
+	}
+}
+
+func TestOwnCookiesAreSetByNobodyElse(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, value string
+		drop        bool
+	}{
+		{"Set-Cookie", "__Host-warder-session-1=x; Path=/", true},
+		{"SET-COOKIE", " __host-Warder-x=", true},
+		{"Set-Cookie", "a=__Host-warder-x", false},
+		{"Set-Cookie2", "__Host-warder-x=1", false},
+		{"Sat-Cookie", "__Host-warder-x=1", false},
+		{"Via", "__Host-warder-x=1", false},
+	} {
+		h := &exchange.Head{Fields: []exchange.Field{header(c.name, c.value)}}
+		if h.DropOwnSetCookies(); h.Fields[0].Drop != c.drop {
+			t.Errorf("%s: %s, dropped %t", c.name, c.value, !c.drop)
+		}
+	}
+}
+
 func FuzzOwnCookies(f *testing.F) {
 	f.Add("a=1; __Host-warder-session-1=x; b=2")
 	f.Fuzz(func(t *testing.T, value string) {

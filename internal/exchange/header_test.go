@@ -44,6 +44,44 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
+// No name but a field's own is taken for it, also none that is told apart by
+// its end alone.
+func TestNamesNearKnownOnesAreOthers(t *testing.T) {
+	t.Parallel()
+	for id := exchange.HeaderHost; id.String() != ""; id++ {
+		name := id.String()
+		if exchange.IdentifyString(name) != id || exchange.IdentifyString(id.Usual()) != id || !strings.EqualFold(id.Usual(), name) {
+			t.Errorf("%s, usually %s, is %d, want %d", name, id.Usual(), exchange.IdentifyString(name), id)
+		}
+		for a := byte('a'); a <= 'z'; a++ {
+			for b := byte('a'); b <= 'z'; b++ {
+				for _, near := range []string{name + string([]byte{a, b}), name[:len(name)-1] + string([]byte{a, b})} {
+					if got := exchange.IdentifyString(near); got != exchange.HeaderOther {
+						t.Errorf("%s is taken for %s", near, got)
+					}
+				}
+			}
+		}
+	}
+	if exchange.HeaderHost.String() != "host" || exchange.HeaderID(255).String() != "" || exchange.HeaderID(255).Usual() != "" {
+		t.Error("a name of no field")
+	}
+}
+
+func TestFoldingComparesWholeNames(t *testing.T) {
+	t.Parallel()
+	for name, same := range map[string]bool{"x-ab": true, "X-aB": true, "x-a": false, "x-abc": false, "": false, "x-ac": false} {
+		if exchange.EqualFold([]byte(name), "x-ab") != same {
+			t.Errorf("%q", name)
+		}
+		var e exchange.Edits
+		e.Del("X-Ab")
+		if e.Removes(&exchange.Field{Name: []byte(name)}) != same {
+			t.Errorf("%q, removed", name)
+		}
+	}
+}
+
 // RFC 9110 section 7.6.1, and the fields older proxies use.
 func TestHopByHop(t *testing.T) {
 	t.Parallel()

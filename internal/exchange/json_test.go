@@ -27,6 +27,13 @@ func TestMembersAreThoseOfTheArray(t *testing.T) {
 	}
 }
 
+func TestTextIsWrittenAsShortAsASCIIAllows(t *testing.T) {
+	t.Parallel()
+	if got := string(exchange.AppendJSON(nil, "a b\"\\\n\x7fé😀\xff")); got != `"a b\"\\\u000a\u007f\u00e9\ud83d\ude00\ufffd"` {
+		t.Error(got)
+	}
+}
+
 // FuzzASCII holds what is written against encoding/json: it means the same, and
 // is printable ASCII without spaces between its parts.
 func FuzzASCII(f *testing.F) {

@@ -49,6 +49,9 @@ func TestPathNormalForm(t *testing.T) {
 		{"sub-delimiters are left alone", "/a!$&'()*+,=:@b", "/a!$&'()*+,=:@b", 0},
 		{"more than two dots are a name", "/.../a", "/.../a", 0},
 		{"a name may begin with dots", "/..a/.b/a..", "/..a/.b/a..", 0},
+		{"a name may begin with dots beside an escape", "/.a/..b%20", "/.a/..b%20", 0},
+		{"a name may begin with dots and end at a semicolon", "/..a;b", "/..a;b", exchange.Semicolon},
+		{"the character that stands for what cannot be read", "/%EF%BF%BD", "/%EF%BF%BD", 0},
 		{"a space is kept escaped", "/a%20b", "/a%20b", 0},
 		{"a percent sign before other text", "/100%25", "/100%25", 0},
 		{"a percent sign before one digit", "/100%25a", "/100%25a", 0},
@@ -95,7 +98,7 @@ func TestPathRefusedWhateverTheRoute(t *testing.T) {
 		{"hash, question mark, space", []string{"/a#b", "/a?b", "/a b"}},
 		{"raw bytes beyond ASCII", []string{"/ü", "/\xff", "/a\x80"}},
 		{"overlong UTF-8", []string{"/%C0%AE%C0%AE/", "/%c0%af", "/%e0%80%ae", "/%f0%80%80%ae"}},
-		{"invalid UTF-8", []string{"/%FF", "/%C3", "/%C3a", "/%80", "/%ED%A0%80", "/%F5%80%80%80", "/%c3%", "/%C3%2", "/%E2%82"}},
+		{"invalid UTF-8", []string{"/%FF", "/%C3", "/%C3a", "/%80", "/%ED%A0%80", "/%F5%80%80%80", "/%c3%", "/%C3%2", "/%E2%82", "/%C3xbc", "/%C3%bz"}},
 		{"dot segment", []string{"/.", "/..", "/./", "/../", "/a/.", "/a/..", "/a/./b", "/a/../b", "/../../etc/passwd", "//..", "/a//../b"}},
 		{"encoded dot segment", []string{"/%2e", "/%2E%2e/a", "/.%2e/", "/%2e./", "/a/%2e%2e", "/a/%2E/b"}},
 		{"dot segment before a semicolon", []string{"/..;/a", "/.;x/a", "/a/..;jsessionid=1", "/a/..;", "/%2e%2e;/a", "/a/.%2e;a=b/c"}},
@@ -103,6 +106,7 @@ func TestPathRefusedWhateverTheRoute(t *testing.T) {
 		{"dot segment beside an encoded slash", []string{"/..%2Fetc", "/a%2f..", "/a%2F../b", "/a%2f%2e%2e%2fb", "/.%2fa", "/%2F..", "/..%2f"}},
 		{"dot segment before an encoded question mark or hash", []string{"/a/..%3F", "/a/..%23x"}},
 		{"dot segment behind double encoding", []string{"/%252e%252e/a", "/%252E/", "/..%252fetc", "/a%252f..", "/%25252e%25252e/", "/.%252e/", "/a/%25%32%65%25%32%65/b", "/..%255c", "/a%255c..%255cb", "/..%253b/"}},
+		{"dot segment before a control behind double encoding", []string{"/..%2500", "/a/..%250a/b", "/.%257f"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -138,6 +142,9 @@ func TestDecodeSegment(t *testing.T) {
 		if got, err := exchange.DecodeSegment([]byte(segment), alloc); err != nil || string(got) != want {
 			t.Errorf("DecodeSegment(%q) = %q, %v; want %q", segment, got, err, want)
 		}
+	}
+	if got, err := exchange.DecodeSegment([]byte("42"), func(int) []byte { t.Error("memory was asked for"); return nil }); err != nil || string(got) != "42" {
+		t.Errorf("%q, %v", got, err)
 	}
 	for _, segment := range []string{"a%2Fb", "%2F", "%5C", "a%00", "%0A", "%7F", "%1B", "%", "%2", "%zz"} {
 		if got, err := exchange.DecodeSegment([]byte(segment), alloc); err == nil {

@@ -24,10 +24,28 @@ func TestAnAddressIsKnownByItsParameters(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]bool{
 		"https://x/?key=a": true, "/?a=1&k%65y=b": true, "https://x/?a=1&key": true, "https://x/key=1": false, "https://x/?keys=1&a=key": false,
-		"https://x/?%": false, "https://x/?ke%": false, "https://x/?key%7": false, "": false, "?": false, "https://x/?a?key=1": false,
+		"https://x/?%": false, "https://x/?ke%": false, "https://x/?key%7": false, "": false, "?": false, "https://x/?a?key=1": false, "https://x/?kez=1": false,
 	} {
 		if exchange.MentionsParameter([]byte(address), "key") != want {
 			t.Errorf("%q: want %v", address, want)
+		}
+	}
+}
+
+func TestAParameterIsTakenDecodedAndTheRestIsLeft(t *testing.T) {
+	t.Parallel()
+	for query, c := range map[string]struct {
+		value string
+		n     int
+		left  string
+		has   bool
+	}{
+		"key=%41": {"A", 1, "", false}, "key=a+b": {"a b", 1, "", false}, "kez=1": {"", 0, "kez=1", true}, "": {"", 0, "", true}, "a=1&key=x": {"x", 1, "a=1", true},
+	} {
+		h := exchange.Head{Query: []byte(query), HasQuery: true}
+		value, n, err := h.TakeParameter("key", func(n int) []byte { return make([]byte, n) })
+		if err != nil || string(value) != c.value || n != c.n || string(h.Query) != c.left || h.HasQuery != c.has {
+			t.Errorf("%q: %q of %d, %v; left %q, %t", query, value, n, err, h.Query, h.HasQuery)
 		}
 	}
 }

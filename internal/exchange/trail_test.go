@@ -87,3 +87,28 @@ func TestLegend(t *testing.T) {
 		t.Error("At")
 	}
 }
+
+func TestATrailTakesOnlyWhatItHasAStepFor(t *testing.T) {
+	t.Parallel()
+	var tr exchange.Trail
+	tr.Saw("nothing", "is open")
+	tr.Again(7)
+	tr.Conclude(0, fault.ScopeMissing)
+	if len(tr.Steps()) != 0 {
+		t.Errorf("%+v", tr.Steps())
+	}
+	tr.Begin(1)
+	tr.Saw("empty", "")
+	if got := tr.Steps()[0].Operands()[0].String(); got != "(none)" {
+		t.Errorf("an empty text is shown as %q", got)
+	}
+	for _, i := range []int{-1, 1} {
+		if tr.Conclude(i, fault.ScopeMissing); tr.Steps()[0].Outcome == exchange.Refused {
+			t.Errorf("step %d of one refuses", i)
+		}
+	}
+	tr.Again(2)
+	if s := tr.Steps(); len(s) != 1 || s[0].Check != 2 || len(s[0].Operands()) != 0 {
+		t.Errorf("begun anew: %+v", s)
+	}
+}

@@ -25,3 +25,9 @@ func (i *Introspector) Remembered() (good, bad int) {
 
 // Hold has p look as if somebody were asking the issuer, and never ended.
 func (p *Provider) Hold() { p.discovery <- struct{}{} }
+
+// LookAgain is what a request does that has just seen no answer.
+func (r *Remote) LookAgain() (found bool, err error) {
+	a, _, err := r.lookAgain()
+	return a != nil, err
+}

@@ -166,14 +166,8 @@ func (r *Remote) Find(ctx context.Context, kid, algorithm string, fetch bool) (*
 func (r *Remote) look(kid, algorithm string) (key *Key, known bool, err error) {
 	a := r.answer.Load()
 	if a == nil {
-		r.mu.Lock()
-		loaded := !r.status.Loaded.IsZero()
-		r.mu.Unlock()
-		if a = r.answer.Load(); a == nil && loaded {
-			return nil, true, fault.New(fault.KeysStale, "the last good answer is older than "+r.maxStale.String())
-		}
-		if a == nil {
-			return nil, false, fault.New(fault.IdentityUnavailable, "the keys were never fetched")
+		if a, known, err = r.lookAgain(); a == nil {
+			return nil, known, err
 		}
 	}
 	key, known, reason := a.keys.find(kid, algorithm)
@@ -181,6 +175,21 @@ func (r *Remote) look(kid, algorithm string) (key *Key, known bool, err error) {
 		return key, true, nil
 	}
 	return nil, known, fault.New(fault.TokenKeyUnknown, reason)
+}
+
+// lookAgain returns the answer for a request that has just seen none: the first
+// good one may have come in between. If there is still none it says why, and
+// whether a fetch would not help.
+func (r *Remote) lookAgain() (a *answer, stale bool, err error) {
+	r.mu.Lock() // under which the answer and its time are put in force together
+	defer r.mu.Unlock()
+	switch a = r.answer.Load(); {
+	case a != nil:
+		return a, false, nil
+	case !r.status.Loaded.IsZero():
+		return nil, true, fault.New(fault.KeysStale, "the last good answer is older than "+r.maxStale.String())
+	}
+	return nil, false, fault.New(fault.IdentityUnavailable, "the keys were never fetched")
 }
 
 // join takes a place among those who wait for the next fetch. It asks for one.

@@ -267,6 +267,28 @@ func TestTheFirstRequestsWaitForTheFirstFetch(t *testing.T) {
 	})
 }
 
+// A request that saw no answer a moment before the first good one came is not
+// told that the keys are stale.
+func TestARequestThatMeetsTheFirstGoodAnswerFindsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &idp{body: set(jwk(t, "a", edKey(), nil)), slow: time.Second}
+		r := p.start(t, time.Hour)
+		synctest.Wait()
+		if found, err := r.LookAgain(); found || code(nil, err) != fault.IdentityUnavailable {
+			t.Errorf("before the first answer: %v, %v", found, err)
+		}
+		time.Sleep(2 * time.Second)
+		if found, err := r.LookAgain(); !found || err != nil {
+			t.Errorf("after the first answer: %v, %v", found, err)
+		}
+		p.change(func() { p.down = true })
+		time.Sleep(2 * time.Hour)
+		if found, err := r.LookAgain(); found || code(nil, err) != fault.KeysStale {
+			t.Errorf("long after the last answer: %v, %v", found, err)
+		}
+	})
+}
+
 func TestExplainingNeverFetches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &idp{body: set(jwk(t, "a", edKey(), nil))}

@@ -56,7 +56,7 @@ func TestLimitThatIsNoneIsRefused(t *testing.T) {
 	for _, text := range []string{
 		"", " ", "10 per ip", "-10", "10/s ", "10/s per", "10/s per ", "10/s  per ip", "10/s per IP", "10/s per ip per route", "10/s per ip, route",
 		"0/s", "-1/s", "010/s", "1e3/s", "10/week", "10/s per claim:", "10/s per header:", "10/s per header:a b", "10/s per header:x_y",
-		"10/s per claim:a b", "10/s per claim:\x00", "10/s per tenant", "two words", "a/b", "name!", strings.Repeat("n", 129),
+		"10/s per claim:a b", "10/s per claim:\x00", "10/s per claim:\x7f", "10/s per claim:é", "10/s per tenant", "two words", "a/b", "name!", strings.Repeat("n", 129),
 	} {
 		got := pipeline.Limit{Name: "before"}
 		if err := got.UnmarshalText([]byte(text)); err == nil {
@@ -92,6 +92,9 @@ func TestLimitCompiles(t *testing.T) {
 		{"the same thing twice", pipeline.Limit{Rate: rate(t, "1/s"), Per: []pipeline.Per{ip, route, ip}}, 0, 0, "per"},
 		{"global beside others", pipeline.Limit{Rate: rate(t, "1/s"), Per: []pipeline.Per{{Kind: pipeline.PerGlobal}, ip}}, 0, 0, "per"},
 		{"nothing to count by", pipeline.Limit{Rate: rate(t, "1/s"), Per: []pipeline.Per{{}}}, 0, 0, "per"},
+		{"global alone", pipeline.Limit{Rate: rate(t, "1/s"), Per: []pipeline.Per{{Kind: pipeline.PerGlobal}}}, time.Second, 1, ""},
+		{"two things", pipeline.Limit{Rate: rate(t, "1/s"), Per: []pipeline.Per{ip, route}}, time.Second, 1, ""},
+		{"five things", pipeline.Limit{Rate: rate(t, "1/s"), Per: []pipeline.Per{ip, route, {Kind: pipeline.PerConsumer}, {Kind: pipeline.PerSubject}, {Kind: pipeline.PerClaim, Name: "a"}}}, 0, 0, "per"},
 		{"too many things", pipeline.Limit{Rate: rate(t, "1/s"), Per: make([]pipeline.Per, 5)}, 0, 0, "per"},
 	} {
 		charge, err := c.limit.Compile()
@@ -106,6 +109,25 @@ func TestLimitCompiles(t *testing.T) {
 		if err == nil && burst > int64(counters.MaxSpan/period) {
 			t.Errorf("%s: the counters would refuse it", c.what)
 		}
+	}
+}
+
+func TestALimitIsPrintedWithWhatItsShortFormCannotSay(t *testing.T) {
+	t.Parallel()
+	for want, l := range map[string]pipeline.Limit{
+		"5/s":                     {Rate: rate(t, "5/s"), Burst: 5},
+		"5/s (burst 9)":           {Rate: rate(t, "5/s"), Burst: 9},
+		"writes: 5/s per ip":      {Name: "writes", Rate: rate(t, "5/s"), Per: []pipeline.Per{{Kind: pipeline.PerIP}}},
+		"5/s per ip and route":    {Rate: rate(t, "5/s"), Per: []pipeline.Per{{Kind: pipeline.PerIP}, {Kind: pipeline.PerRoute}}},
+		"5/s per (no such thing)": {Rate: rate(t, "5/s"), Per: []pipeline.Per{{Kind: 200, Name: "x"}}},
+	} {
+		if got := l.String(); got != strings.TrimSuffix(want, "(no such thing)") {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	var l pipeline.Limit
+	if err := l.UnmarshalText([]byte(strings.Repeat("n", 40) + "!")); err == nil || !strings.Contains(err.Error(), `"`+strings.Repeat("n", 40)+`…"`) {
+		t.Errorf("what is shown of a long text: %v", err)
 	}
 }
 

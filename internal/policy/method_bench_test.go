@@ -237,6 +237,7 @@ func newMethods(b *testing.B) *methods {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{}, 2)
 	go func() { compiler.Memory.Run(ctx, st, func() {}); ended <- struct{}{} }()
+	compiler.Sessions.Use(st)
 	go func() { compiler.Sessions.Run(ctx, st, func() {}); ended <- struct{}{} }()
 	b.Cleanup(func() { stop(); <-ended; <-ended })
 	written := fmt.Sprintf(methodsConfig, m.idp.URL, apikey.Hash(m.key), password.New([]byte("correct horse")), hex.EncodeToString(thumbprint[:]))

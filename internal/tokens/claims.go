@@ -3,9 +3,11 @@ package tokens
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/exchange"
+	"github.com/warder-gateway/warder/internal/pipeline"
 )
 
 // SubjectMark stands between an issuer and the subject of a token without a
@@ -135,6 +137,28 @@ func (r *Rules) ConsumerOf(id *exchange.Identity) string {
 		return r.Name + "/" + SubjectMark + id.Subject
 	}
 	return r.Name + "/" + id.Client
+}
+
+// Named returns id, which kept holds, with the named consumer that claims its
+// client now; unclaimed is what is printed if none does. Consumers change while
+// a token is remembered, so it is looked up every time; the identity is made
+// anew, for kept too, only when the answer is another one.
+func Named(of pipeline.Directory, kept *atomic.Pointer[exchange.Identity], id *exchange.Identity, unclaimed string) *exchange.Identity {
+	var named *exchange.Consumer
+	if id.Client != "" && of != nil {
+		named, _ = of.Client(id.Issuer, id.Client)
+	}
+	if named == id.Named {
+		return id
+	}
+	fresh := *id
+	fresh.Named, fresh.Consumer = named, unclaimed
+	if named != nil {
+		fresh.Consumer = named.Name
+	}
+	fresh.Whose = exchange.MarkOf(exchange.RevokedConsumer, fresh.Consumer)
+	kept.Store(&fresh)
+	return &fresh
 }
 
 // RolesOf returns the roles or groups at the issuer's claim paths.

@@ -2,6 +2,7 @@ package tokens_test
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"github.com/warder-gateway/warder/internal/exchange"
@@ -119,5 +120,57 @@ func TestSpansAreWrittenForPeople(t *testing.T) {
 	t.Parallel()
 	if a, b := tokens.Span(90), tokens.Span(1<<53); a != "1m30s" || b != "more than a century" {
 		t.Error(a, b)
+	}
+}
+
+// clients is a directory of the named consumers that claim clients.
+type clients struct {
+	pipeline.Directory
+	by map[string]*exchange.Consumer
+}
+
+func (c clients) Client(issuer, client string) (*exchange.Consumer, bool) {
+	named, ok := c.by[issuer+"/"+client]
+	return named, ok
+}
+
+func TestARememberedTokenIsOfWhoeverClaimsItsClientNow(t *testing.T) {
+	t.Parallel()
+	acme, zeta := &exchange.Consumer{Name: "acme"}, &exchange.Consumer{Name: "zeta"}
+	first := &exchange.Identity{Issuer: "corp", Client: "app", Consumer: "corp/app", Subject: "alice"}
+	var kept atomic.Pointer[exchange.Identity]
+	kept.Store(first)
+	for _, c := range []struct {
+		what string
+		of   pipeline.Directory
+		want *exchange.Consumer
+		anew bool
+	}{
+		{"no directory", nil, nil, false},
+		{"nobody", clients{}, nil, false},
+		{"acme", clients{by: map[string]*exchange.Consumer{"corp/app": acme, "corp/": zeta}}, acme, true},
+		{"acme still", clients{by: map[string]*exchange.Consumer{"corp/app": acme}}, acme, false},
+		{"zeta", clients{by: map[string]*exchange.Consumer{"corp/app": zeta}}, zeta, true},
+		{"nobody any more", clients{}, nil, true},
+	} {
+		before := kept.Load()
+		id := tokens.Named(c.of, &kept, before, "corp/app")
+		printed := "corp/app"
+		if c.want != nil {
+			printed = c.want.Name
+		}
+		if id.Named != c.want || id.Consumer != printed || id.Subject != "alice" || kept.Load() != id || (id != before) != c.anew {
+			t.Errorf("%s: %+v, anew %t", c.what, id, id != before)
+		}
+		if c.anew && id.Whose != exchange.MarkOf(exchange.RevokedConsumer, printed) {
+			t.Errorf("%s: revoked by another's mark", c.what)
+		}
+	}
+	if first.Named != nil || first.Consumer != "corp/app" {
+		t.Errorf("an identity was changed that requests may hold: %+v", first)
+	}
+	alone := &exchange.Identity{Issuer: "corp", Consumer: "corp/subject:alice"}
+	if id := tokens.Named(clients{by: map[string]*exchange.Consumer{"corp/": zeta}}, &kept, alone, alone.Consumer); id != alone {
+		t.Errorf("a token without a client is of %s", id.Consumer)
 	}
 }

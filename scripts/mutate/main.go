@@ -1,13 +1,14 @@
 // Command mutate takes one check after the other out of a package and demands
-// that a test of that package goes red each time. What survives is printed: a
-// rule that no test proves.
+// that a test goes red each time: of that package, or else of the others whose
+// folders stand behind its own, with commas. What survives is printed: a rule
+// that no test proves.
 //
-//	go run ./scripts/mutate FOLDER…
+//	go run ./scripts/mutate FOLDER[,FOLDER…]…
 //
 // A check is the condition of an if, a case of a switch without a tag, or one
 // part of a condition with || or &&. Taken out, it is as if it were not there.
 // The tree is not touched: altered files are laid over it, in which each check
-// can be switched off by number, so that a package is compiled once.
+// can be switched off by number, so that the tests are compiled once.
 package main
 
 import (
@@ -30,19 +31,19 @@ import (
 
 // patience is how long the tests may take with a check gone: some then wait
 // for ever, and that is red, too.
-const patience = 2 * time.Minute
+const patience = time.Minute
 
 // variable of the environment that says which check is off.
 const variable = "MUTATE_OFF"
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: mutate FOLDER…")
+		fmt.Fprintln(os.Stderr, "usage: mutate FOLDER[,FOLDER…]…")
 		os.Exit(2)
 	}
 	survived, total := 0, 0
-	for _, dir := range os.Args[1:] {
-		p, err := instrument(dir)
+	for _, dirs := range os.Args[1:] {
+		p, err := instrument(strings.Split(dirs, ","))
 		if err == nil {
 			err = p.build()
 		}
@@ -71,22 +72,27 @@ func main() {
 
 // program is a package whose checks can be switched off.
 type program struct {
-	dir, scratch string
-	overlay      map[string]string // path in the tree -> what is laid over it
-	checks       []string          // for people, by number
+	dirs    []string // its own, and those of others whose tests count
+	scratch string
+	overlay map[string]string // path in the tree -> what is laid over it
+	checks  []string          // for people, by number
 }
 
-// instrument writes the altered files of the package in dir.
-func instrument(dir string) (*program, error) {
-	whole, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
+// instrument writes the altered files of the package in the first of dirs.
+func instrument(dirs []string) (*program, error) {
+	for i, dir := range dirs {
+		whole, err := filepath.Abs(dir)
+		if err != nil {
+			return nil, err
+		}
+		dirs[i] = whole
 	}
+	whole := dirs[0]
 	scratch, err := os.MkdirTemp("", "mutate-")
 	if err != nil {
 		return nil, err
 	}
-	p := &program{dir: whole, scratch: scratch, overlay: map[string]string{}}
+	p := &program{dirs: dirs, scratch: scratch, overlay: map[string]string{}}
 	files, err := filepath.Glob(filepath.Join(whole, "*.go"))
 	if err != nil {
 		return nil, err
@@ -181,7 +187,7 @@ func (p *program) file(path string) (name string, err error) {
 	return tree.Name.Name, p.lay(path, append(text, src[done:]...))
 }
 
-// build compiles the package's tests.
+// build compiles the tests.
 func (p *program) build() error {
 	table, err := json.Marshal(map[string]map[string]string{"Replace": p.overlay})
 	if err != nil {
@@ -191,22 +197,35 @@ func (p *program) build() error {
 	if err := os.WriteFile(overlay, table, 0o600); err != nil {
 		return err
 	}
-	cmd := exec.Command("go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", p.binary(), ".")
-	cmd.Dir = p.dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w\n%s", err, out)
+	for i, dir := range p.dirs {
+		cmd := exec.Command("go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", p.binary(i), ".")
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w\n%s", err, out)
+		}
 	}
 	return nil
 }
 
-func (p *program) binary() string { return filepath.Join(p.scratch, "tests") }
+// binary is where the tests of a folder are.
+func (p *program) binary(i int) string { return filepath.Join(p.scratch, fmt.Sprintf("tests%d", i)) }
 
-// red runs the tests with one check off, -1 for none.
+// red runs the tests with one check off, -1 for none, until some are red.
 func (p *program) red(n int) (out []byte, red bool) {
+	for i := range p.dirs {
+		if out, red = p.run(i, n); red {
+			break
+		}
+	}
+	return out, red
+}
+
+// run runs the tests of one folder.
+func (p *program) run(i, n int) (out []byte, red bool) {
 	ctx, stop := context.WithTimeout(context.Background(), patience)
 	defer stop()
-	cmd := exec.CommandContext(ctx, p.binary(), "-test.failfast", "-test.timeout", patience.String())
-	cmd.Dir = p.dir
+	cmd := exec.CommandContext(ctx, p.binary(i), "-test.failfast", "-test.timeout", patience.String())
+	cmd.Dir = p.dirs[i]
 	cmd.Env = append(os.Environ(), variable+"="+strconv.Itoa(n))
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError

@@ -12,37 +12,69 @@ import (
 	"github.com/warder-gateway/warder/internal/policy/identity"
 )
 
+// usual is what backends are usually told.
+var usual = map[string]identity.Config{
+	"three headers":   {Headers: map[string]identity.Value{"X-User": {Value: "{claims.sub}"}, "X-Tenant": {Value: "{claims.tenant}"}, "X-Groups": {Value: "{claims.groups}"}}},
+	"an assertion":    {JWT: &identity.JWT{Header: "X-Identity"}},
+	"with two claims": {JWT: &identity.JWT{Header: "X-Identity", Claims: []string{"tenant", "groups"}}},
+}
+
 // BenchmarkIdentity is what a request pays for telling its backend who calls.
 func BenchmarkIdentity(b *testing.B) {
+	a := authority(b)
+	for name, cfg := range usual {
+		b.Run(name, func(b *testing.B) {
+			tell := telling(b, cfg, a)
+			b.ReportAllocs()
+			for b.Loop() {
+				tell()
+			}
+		})
+	}
+}
+
+// The fields are in the memory of the exchange, and so is an assertion that
+// was signed for a request before.
+func TestTellingABackendWhoCallsAllocatesNothing(t *testing.T) {
+	a := authority(t)
+	for name, cfg := range usual {
+		tell := telling(t, cfg, a)
+		tell() // makes room, and signs
+		if n := testing.AllocsPerRun(100, tell); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+func authority(t testing.TB) *assertion.Authority {
+	t.Helper()
 	key, err := keys.NewLocalSigner()
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	a := assertion.New(slog.New(slog.DiscardHandler))
 	if err := a.Use(key); err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	for name, cfg := range map[string]identity.Config{
-		"three headers":   {Headers: map[string]identity.Value{"X-User": {Value: "{claims.sub}"}, "X-Tenant": {Value: "{claims.tenant}"}, "X-Groups": {Value: "{claims.groups}"}}},
-		"an assertion":    {JWT: &identity.JWT{Header: "X-Identity"}},
-		"with two claims": {JWT: &identity.JWT{Header: "X-Identity", Claims: []string{"tenant", "groups"}}},
-	} {
-		b.Run(name, func(b *testing.B) {
-			parts, err := identity.New(cfg, pipeline.Env{Upstream: "orders", Assertions: a})
-			if err != nil {
-				b.Fatal(err)
-			}
-			x, w := caller(b), &pipeline.World{Now: time.Now()}
-			id := x.Identity
-			b.ReportAllocs()
-			for b.Loop() {
-				x.Reset()
-				x.Identity = id
-				if v := parts.Transform.Transform(x, w); !v.Passed() {
-					b.Fatal(v)
-				}
-			}
-		})
+	return a
+}
+
+// telling returns what tells a backend of the same caller in one request after
+// the other.
+func telling(t testing.TB, cfg identity.Config, a *assertion.Authority) func() {
+	t.Helper()
+	parts, err := identity.New(cfg, pipeline.Env{Upstream: "orders", Assertions: a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, w := caller(t), &pipeline.World{Now: time.Now()}
+	id := x.Identity
+	return func() {
+		x.Reset()
+		x.Identity = id
+		if v := parts.Transform.Transform(x, w); !v.Passed() {
+			t.Fatal(v)
+		}
 	}
 }
 

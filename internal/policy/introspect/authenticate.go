@@ -114,7 +114,7 @@ func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, k *known, c toke
 	if code, reason := k.cnf.Check(x, p.Binding, &come); code != fault.None {
 		return nil, p.refuse(x, code, reason)
 	}
-	id = p.name(k, id)
+	id = tokens.Named(p.directory, &k.identity, id, k.consumer)
 	x.Trail.Saw("proof", id.Proof)
 	x.Trail.Saw("subject", id.Subject)
 	x.Trail.Saw("consumer", id.Consumer)
@@ -158,27 +158,6 @@ func (k *known) audienceText() string {
 		have += ", and nothing that marks an access token (token_type)"
 	}
 	return have
-}
-
-// name gives id the named consumer that claims its client now. Consumers
-// change while an answer is remembered, so it is looked up every time; the
-// identity is made anew only when the answer is another one.
-func (p *policy) name(k *known, id *exchange.Identity) *exchange.Identity {
-	var named *exchange.Consumer
-	if id.Client != "" && p.directory != nil {
-		named, _ = p.directory.Client(id.Issuer, id.Client)
-	}
-	if named == id.Named {
-		return id
-	}
-	fresh := *id
-	fresh.Named, fresh.Consumer = named, k.consumer
-	if named != nil {
-		fresh.Consumer = named.Name
-	}
-	fresh.Whose = exchange.MarkOf(exchange.RevokedConsumer, fresh.Consumer)
-	k.identity.Store(&fresh)
-	return &fresh
 }
 
 func (p *policy) refuse(x *exchange.Exchange, code fault.Code, reason string) pipeline.Verdict {

@@ -94,10 +94,13 @@ func TestAnOpaqueTokenOfAKeyNeedsAProofEachTime(t *testing.T) {
 		t.Errorf("the issuer was asked %d times, suspect %t", i.asked.Load(), suspect())
 	}
 	proof := prove("opaque")
-	for range 30 {
-		ask("DPoP opaque", proof[:len(proof)-6]+"AAAAAA")
-	}
-	if !suspect() {
-		t.Error("bad proofs are not counted")
+	for _, served := range []bool{false, true} { // explained, then served
+		w.Remote = served
+		for range 30 {
+			ask("DPoP opaque", proof[:len(proof)-6]+"AAAAAA")
+		}
+		if suspect() != served {
+			t.Errorf("served %t: bad proofs are counted: %t", served, suspect())
+		}
 	}
 }

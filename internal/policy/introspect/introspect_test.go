@@ -44,6 +44,8 @@ func TestWhatTheIssuerSaysIsHeldAgainstTheRules(t *testing.T) {
 		{"another iss", nil, members{"iss": "https://login.example.com"}, fault.TokenIssuerUnknown},
 		{"an iss that is no string", nil, members{"iss": []string{"https://login.example.com/"}}, fault.TokenIssuerUnknown},
 		{"no token_type", nil, members{"token_type": gone}, fault.None},
+		{"token_type is null", nil, members{"token_type": nil}, fault.None},
+		{"scope is null", nil, members{"scope": nil}, fault.None},
 		{"token_type in small letters", nil, members{"token_type": "bearer"}, fault.None},
 		{"token_type of something else", nil, members{"token_type": "refresh_token"}, fault.TokenTypeWrong},
 		{"token_type that is no string", nil, members{"token_type": true}, fault.TokenTypeWrong},
@@ -68,11 +70,14 @@ func TestWhatTheIssuerSaysIsHeldAgainstTheRules(t *testing.T) {
 		{"an empty audience", nil, members{"aud": []string{}}, fault.TokenAudienceWrong},
 		{"an audience that is no string", nil, members{"aud": []any{"orders-api", 1}}, fault.TokenAudienceWrong},
 		{"no audience, by client", byClient, members{"aud": gone}, fault.None},
+		{"any audience, by client", byClient, members{"aud": "invoices-api"}, fault.None},
 		{"another client", byClient, members{"aud": gone, "client_id": "other"}, fault.TokenAudienceWrong},
 		{"no client", byClient, members{"aud": gone, "client_id": gone}, fault.TokenAudienceWrong},
 		{"azp is no client_id", byClient, members{"aud": gone, "client_id": gone, "azp": "mobile"}, fault.TokenAudienceWrong},
 		{"a refresh token of oidc-provider, by client", byClient, members{"aud": gone, "token_type": gone}, fault.TokenAudienceWrong},
 		{"by client, marked by token_use", byClient, members{"aud": gone, "token_type": gone, "token_use": "access"}, fault.None},
+		{"by client, an audience that is no string", byClient, members{"aud": 1}, fault.TokenAudienceWrong},
+		{"both rules, and no audience", both, members{"aud": gone}, fault.None},
 		{"both rules, both hold", both, nil, fault.None},
 		{"both rules, the audience does not", both, members{"aud": "invoices-api"}, fault.TokenAudienceWrong},
 		{"both rules, the client does not", both, members{"client_id": "other"}, fault.TokenAudienceWrong},
@@ -118,7 +123,7 @@ func thumbprint(cert string) string {
 func TestTheIdentityIsWhatTheIssuerSays(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t, false)
-	i.says("opaque", answer(t, members{"realm": members{"groups": []string{"buyer"}}, "scope": "orders:read  profile orders:read"}))
+	i.says("opaque", answer(t, members{"realm": members{"groups": []string{"buyer"}}, "scope": "orders:read  profile orders:read", "iat": now.Unix() - 60}))
 	i.says("nobody", answer(t, members{"client_id": gone}))
 	acme := &exchange.Consumer{Name: "acme"}
 	a := build(t, consumers{"corp/mobile": acme}, corp(asker(t, i), func(p *pipeline.Issuer) { p.Roles = []string{"realm.groups"} }))
@@ -127,11 +132,67 @@ func TestTheIdentityIsWhatTheIssuerSays(t *testing.T) {
 		id.Consumer != "acme" || id.Named != acme || fmt.Sprint(id.Scopes) != "[orders:read profile]" || fmt.Sprint(id.Roles) != "[buyer]" || !id.Expires.Equal(now.Add(5*time.Minute)) {
 		t.Errorf("%v %+v", code, id)
 	}
-	if id != nil && id.Token.Client != exchange.MarkOf(exchange.RevokedConsumer, "corp/mobile") {
-		t.Error("the token is not known as its client's beside its consumer's")
+	revocable := exchange.NewToken(sha256.Sum256([]byte("opaque")), "https://login.example.com/", "t1", "alice", now.Unix()-60, 30)
+	revocable.Client = exchange.MarkOf(exchange.RevokedConsumer, "corp/mobile")
+	if id.Token == nil || *id.Token != revocable || id.Whose != exchange.MarkOf(exchange.RevokedConsumer, "acme") {
+		t.Errorf("to be revoked by %+v of %x", id.Token, id.Whose)
 	}
 	if id, code := judge(t, a, world(), request("Bearer nobody")); code != fault.None || id.Consumer != "corp/subject:alice" || id.Named != nil {
 		t.Errorf("%v %+v", code, id)
+	}
+}
+
+func TestTheOperatorIsToldWhichIssuerATokenIsOf(t *testing.T) {
+	t.Parallel()
+	i := newIssuer(t, false)
+	a := build(t, nil, corp(asker(t, i)))
+	for token, c := range map[string]struct {
+		iss  any
+		want string
+	}{"other": {"https://other.example/", "have https://other.example/ "}, "list": {[]string{"x"}, "have (an iss that is no string) "}} {
+		i.says(token, answer(t, members{"iss": c.iss}))
+		x := request("Bearer " + token)
+		if _, code := judge(t, a, world(), x); code != fault.TokenIssuerUnknown || !strings.Contains(seen(x), c.want) {
+			t.Errorf("%s: %v, %s", token, code, seen(x))
+		}
+	}
+}
+
+func TestTheOperatorIsToldWhomATokenIsFor(t *testing.T) {
+	t.Parallel()
+	i := newIssuer(t, false)
+	byClient := func(p *pipeline.Issuer) { p.ClientIDs = []string{"web"} }
+	none := func(*pipeline.Issuer) {}
+	for token, c := range map[string]struct {
+		rules  func(*pipeline.Issuer)
+		change members
+		want   string
+	}{
+		"audience": {none, members{"aud": "invoices-api", "token_type": gone}, "have invoices-api, client mobile ·"},
+		"nobody":   {none, members{"aud": "invoices-api", "client_id": gone}, "have invoices-api ·"},
+		"odd":      {none, members{"aud": 1}, "have an aud that is neither a string nor a list of strings, client mobile ·"},
+		"marked":   {byClient, members{"aud": gone}, "have no aud, client mobile ·"},
+		"unmarked": {byClient, members{"aud": gone, "token_type": gone}, "have no aud, client mobile, and nothing that marks an access token (token_type) ·"},
+	} {
+		i.says(token, answer(t, c.change))
+		x := request("Bearer " + token)
+		if _, code := judge(t, build(t, nil, corp(asker(t, i), c.rules)), world(), x); code != fault.TokenAudienceWrong || !strings.Contains(seen(x), c.want) {
+			t.Errorf("%s: %v, %s", token, code, seen(x))
+		}
+	}
+}
+
+func TestWhatABoundTokenHoldsInMemoryIsCounted(t *testing.T) {
+	t.Parallel()
+	size := func(change members) int {
+		claims, err := exchange.ParseClaims([]byte(answer(t, change)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return introspect.Size(corp(nil), claims)
+	}
+	if free, bound := size(nil), size(members{"cnf": members{"jkt": strings.Repeat("A", 43)}}); bound < free+binding.MaxSize {
+		t.Errorf("%d bytes, bound %d", free, bound)
 	}
 }
 

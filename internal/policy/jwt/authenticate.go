@@ -220,32 +220,12 @@ func (p *policy) admit(x *exchange.Exchange, w *pipeline.World, iss *issuer, t *
 	if id == nil {
 		return nil, pipeline.Pass
 	}
-	id = p.name(t, id)
+	id = tokens.Named(p.directory, &t.identity, id, t.first.Consumer)
 	x.Trail.Saw("proof", id.Proof)
 	x.Trail.Saw("subject", id.Subject)
 	x.Trail.Saw("consumer", id.Consumer)
 	x.Trail.SawNumber("expiresIn", t.times.exp-now)
 	return id, pipeline.Pass
-}
-
-// name gives id the named consumer that claims its client now. Consumers
-// change while a verdict stays, so it is looked up every time; the identity is
-// made anew only when the answer is another one.
-func (p *policy) name(t *accepted, id *exchange.Identity) *exchange.Identity {
-	var named *exchange.Consumer
-	if id.Client != "" && p.directory != nil {
-		named, _ = p.directory.Client(id.Issuer, id.Client)
-	}
-	if named == id.Named {
-		return id
-	}
-	fresh := *id
-	fresh.Named, fresh.Consumer, fresh.Whose = named, t.first.Consumer, t.first.Whose
-	if named != nil {
-		fresh.Consumer, fresh.Whose = named.Name, exchange.MarkOf(exchange.RevokedConsumer, named.Name)
-	}
-	t.identity.Store(&fresh)
-	return &fresh
 }
 
 func refuseFor(x *exchange.Exchange, iss *issuer, code fault.Code, reason string) pipeline.Verdict {

@@ -228,3 +228,87 @@ func TestATokenThatComesBackWithANonceIsKnown(t *testing.T) {
 		t.Error("asking for a nonce makes a suspect")
 	}
 }
+
+// A nonce is asked for before it is looked whom the token names. One that names
+// nobody was sent in vain all the same, and is not kept.
+func TestATokenOfNobodyIsInVainAlsoWhereANonceIsAskedFor(t *testing.T) {
+	t.Parallel()
+	_, cnf := proofFor(t, "")
+	guard, iss := guessing.NewGuard(), issuer()
+	parts, err := compileWith(pipeline.Env{Guard: guard, Nonces: binding.NewNonces()}, iss)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := sign(t, access(claims{"cnf": cnf, "client_id": 1}))
+	for range 30 {
+		proof, _ := proofAt(t, token, now.Unix()-3600)
+		if id, v := parts.Authenticate.Authenticate(called("DPoP "+token, proof), serving()); v.Code() != fault.DPoPNonceRequired || id != nil {
+			t.Fatalf("%v, %v", v.Code(), id)
+		}
+	}
+	if c := iss.Verdicts.Counts(); c.Entries != 0 {
+		t.Errorf("%+v", c)
+	}
+	if !suspectBy(guard.Signatures, request()) {
+		t.Error("who sends tokens of nobody is no suspect")
+	}
+}
+
+func TestWhatABoundTokenHoldsInMemoryIsCounted(t *testing.T) {
+	t.Parallel()
+	size := func(more claims) int {
+		iss, token, scheme, proof := issuer(), sign(t, access(more)), "Bearer ", ""
+		if more != nil {
+			scheme = "DPoP "
+			proof, _ = proofFor(t, token)
+		}
+		if _, v := build(t, nil, iss).Authenticate.Authenticate(called(scheme+token, proof), serving()); !v.Passed() {
+			t.Fatal(v.Code())
+		}
+		return iss.Verdicts.Counts().Bytes
+	}
+	_, cnf := proofFor(t, "")
+	if free, bound := size(nil), size(claims{"cnf": cnf}); bound < free+binding.MaxSize {
+		t.Errorf("%d bytes, bound %d", free, bound)
+	}
+}
+
+// Tokens of a network that sends bad ones are verified a few at a time.
+func TestATokenThatMayNotBeVerifiedNowIsNotJudged(t *testing.T) {
+	t.Parallel()
+	guard := guessing.NewGuard()
+	parts, err := compileWith(pipeline.Env{Guard: guard}, issuer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := sign(t, access())
+	for range 30 {
+		judge(t, parts, "Bearer "+good[:len(good)-6]+"AAAAAA")
+	}
+	for range 8 {
+		busy := request()
+		busy.Cancel(context.Canceled) // it does not wait
+		if e, ok := guard.Signatures.Enter(busy, busy.Client, nil, now); ok {
+			defer e.Leave(false)
+		}
+	}
+	x := request("Bearer " + good)
+	x.Cancel(context.Canceled)
+	if id, v := parts.Authenticate.Authenticate(x, world); v != pipeline.Refuse(fault.Overloaded) || id != nil || x.RetryAfter == 0 {
+		t.Errorf("%v, %v, again after %v", v.Code(), id, x.RetryAfter)
+	}
+}
+
+func TestWithoutAGuardTokensAreJudgedAllTheSame(t *testing.T) {
+	t.Parallel()
+	parts, err := compileWith(pipeline.Env{}, issuer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, code := judge(t, parts, "Bearer "+sign(t, access())); code != fault.None {
+		t.Error(code)
+	}
+	if _, code := judge(t, parts, "Bearer "+sign(t, access(claims{"aud": "x"}))); code != fault.TokenAudienceWrong {
+		t.Error(code)
+	}
+}

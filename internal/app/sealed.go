@@ -1,13 +1,13 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"time"
 
-	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/control"
 	"github.com/warder-gateway/warder/internal/directory"
 	"github.com/warder-gateway/warder/internal/keys"
@@ -15,15 +15,54 @@ import (
 	"github.com/warder-gateway/warder/internal/store"
 )
 
+// kindSealed is the kind of the records that hold something sealed.
+const kindSealed = store.Kind("sealed")
+
+// sealedIn keeps what is sealed in a store, for all gateways that share it.
+type sealedIn struct{ *store.Store }
+
+// Load implements keys.Storage.
+func (s sealedIn) Load(ctx context.Context, name string) ([]byte, error) {
+	r, err := s.Get(ctx, kindSealed, name)
+	return r.Body, ofStorage(err)
+}
+
+// Swap implements keys.Storage.
+func (s sealedIn) Swap(ctx context.Context, name string, old, next []byte) error {
+	r := store.Record{Kind: kindSealed, ID: name, Body: next}
+	if old == nil {
+		_, err := s.Commit(ctx, store.Create(r))
+		return ofStorage(err)
+	}
+	have, err := s.Get(ctx, kindSealed, name)
+	if err != nil {
+		return ofStorage(err)
+	}
+	if !bytes.Equal(have.Body, old) {
+		return fs.ErrExist
+	}
+	r.Version = have.Version
+	_, err = s.Commit(ctx, store.Update(r))
+	return ofStorage(err)
+}
+
+// ofStorage says what an error of a store means to who seals.
+func ofStorage(err error) error {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return fs.ErrNotExist
+	case errors.Is(err, store.ErrExists), errors.Is(err, store.ErrConflict):
+		return fs.ErrExist
+	case errors.Is(err, store.ErrUnavailable):
+		return fmt.Errorf("%w: %w", keys.ErrUnavailable, err)
+	}
+	return err
+}
+
 // importBinding is what the key of imported API keys is sealed for.
 var importBinding = keys.Binding{Purpose: "api-key-hmac", Record: "1"}
 
-// Seal implements directory.Sealer. A gateway makes no such key.
-func (l *locals) Seal([]byte) ([]byte, error) {
-	return nil, errors.New("a gateway imports no keys")
-}
-
-// Unseal implements directory.Sealer with the keys of the state folder, which
+// Unseal implements directory.Unsealer with the keys of the state folder, which
 // are opened if nothing needed them before, and opened once more if they were
 // rotated since. They are not made: those that would be could open nothing.
 func (l *locals) Unseal(sealed []byte) ([]byte, error) {
@@ -92,44 +131,4 @@ func ImportSealer(file, state string) (directory.Sealer, error) {
 		return nil, err
 	}
 	return importSealer{opened}, nil
-}
-
-// guessable says which keys of the store of a document can be guessed, if it can
-// be opened as it is.
-func guessable(doc *config.Document, state string) (all config.Problems) {
-	if info, err := os.Stat(state); state == "" || err != nil || !info.IsDir() {
-		return nil
-	}
-	ctx := context.Background()
-	s, err := store.Open(ctx, store.Config{Address: doc.Store, Folder: state, AsIs: true})
-	if err != nil {
-		return nil
-	}
-	defer s.Close()
-	count, last := map[string]int{}, map[string]string{}
-	var consumers []string
-	if err := directory.EachWeakKey(ctx, s, func(k directory.StoredKey) error {
-		if k.State(time.Now()) != "active" {
-			return nil
-		}
-		if count[k.Consumer]++; count[k.Consumer] == 1 {
-			consumers = append(consumers, k.Consumer)
-		}
-		last[k.Consumer] = k.ID()
-		return nil
-	}); err != nil {
-		return nil
-	}
-	for _, name := range consumers {
-		all = append(all, doc.Complain("store", fmt.Sprintf("consumer %s has %s in the store that can be guessed, such as %s", name, plural(count[name], "imported key"), last[name]),
-			"give it a key with `warder key new "+name+"`, then end the old one with `warder key revoke`"))
-	}
-	return all
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
