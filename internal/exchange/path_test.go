@@ -50,7 +50,7 @@ func TestPathNormalForm(t *testing.T) {
 		{"more than two dots are a name", "/.../a", "/.../a", 0},
 		{"a name may begin with dots", "/..a/.b/a..", "/..a/.b/a..", 0},
 		{"a name may begin with dots beside an escape", "/.a/..b%20", "/.a/..b%20", 0},
-		{"a name may begin with dots and end at a semicolon", "/..a;b", "/..a;b", exchange.Semicolon},
+		{"a name may begin with dots and end at a semicolon", "/..a;%20", "/..a;%20", exchange.Semicolon},
 		{"the character that stands for what cannot be read", "/%EF%BF%BD", "/%EF%BF%BD", 0},
 		{"a space is kept escaped", "/a%20b", "/a%20b", 0},
 		{"a percent sign before other text", "/100%25", "/100%25", 0},
