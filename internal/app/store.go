@@ -23,7 +23,9 @@ func (a *app) prepareStore(next *snapshot.Snapshot, doc *config.Document) (commi
 		if !bytes.Equal(a.address.Reveal(), doc.Store.Reveal()) {
 			return nil, nil, config.Problems{doc.Complain("store", "it cannot change while the gateway runs", "restart the gateway")}
 		}
-		a.openAssertions(a.store.Load())
+		if s := a.store.Load(); s.Status().Err == nil {
+			a.openAssertions(s)
+		}
 		reserve, err := a.reserve(next, doc)
 		return reserve, func() {}, err
 	}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/warder-gateway/warder/internal/assertion"
 	"github.com/warder-gateway/warder/internal/binding"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
@@ -32,7 +31,13 @@ type Env struct {
 	AsksCerts bool            // clients may show a certificate on some listener
 	Upstream  string          // name of the route's upstream
 
-	Assertions *assertion.Authority // what signs for backends, outliving snapshots; nil: nothing does
+	Assertions Assertions // what signs for backends, outliving snapshots; nil: nothing does
+}
+
+// Assertions signs who a request was proved to come from; see
+// assertion.Authority.
+type Assertions interface {
+	Sign(x *exchange.Exchange, content []byte, until, now time.Time) ([]byte, error)
 }
 
 // Directory is who may call: consumers and their credentials, in memory.

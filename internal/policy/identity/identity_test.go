@@ -82,6 +82,7 @@ func TestAnAssertionEndsWithTheFirstOfItsProofs(t *testing.T) {
 	}{
 		"a key without an end":             {&exchange.Identity{}, 60},
 		"a token":                          {token(20), 20},
+		"a token over, within the skew":    {token(-20), 5},
 		"a session":                        {login(20), 20},
 		"a session that was ended":         {&exchange.Identity{Expires: in(3600), Session: session{}}, -int(now.Unix())},
 		"a token and a session":            {&exchange.Identity{Expires: in(40), Proofs: []*exchange.Identity{token(40), login(20)}}, 20},
