@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/store"
@@ -76,18 +77,25 @@ func (s *Sessions) endSoon(one *session) {
 // instance has ended meanwhile. Until that is done they are refused for being
 // revoked, and ended when they are shown.
 func (s *Sessions) endRevoked(ctx context.Context, list ...*session) {
-	for i, one := range list {
-		if one.ended.Load() {
-			continue
+	var digests [][32]byte
+	for _, one := range list {
+		if !one.ended.Load() {
+			digests = append(digests, one.digest)
 		}
-		if err := s.end(ctx, one.digest); err != nil {
+	}
+	for chunk := range slices.Chunk(digests, endedPer) {
+		if err := s.end(ctx, chunk...); err != nil {
 			if ctx.Err() == nil {
-				s.log.Warn("revoked sessions are refused, and could not be ended in the store yet", "sessions", len(list)-i, "error", err)
+				s.log.Warn("revoked sessions are refused, and could not all be ended in the store yet", "error", err)
 			}
 			return
 		}
 	}
 }
+
+// endedPer is how many sessions end in one commit: others wait to have theirs
+// written meanwhile.
+const endedPer = 500
 
 // end ends sessions everywhere. An error says that other instances may go on
 // with them.
@@ -103,8 +111,18 @@ func (s *Sessions) end(ctx context.Context, digests ...[32]byte) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.writing)
 	defer cancel()
-	for _, d := range digests {
-		if _, err := st.Commit(ctx, store.Delete(kindSession, string(d[:]), 0)); err != nil && !errors.Is(err, store.ErrNotFound) {
+	writes := make([]store.Write, len(digests))
+	for i, d := range digests {
+		writes[i] = store.Delete(kindSession, string(d[:]), 0)
+	}
+	if len(writes) > 1 {
+		if _, err := st.Commit(ctx, writes...); !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		// One was ended elsewhere meanwhile, and none has ended here.
+	}
+	for _, w := range writes {
+		if _, err := st.Commit(ctx, w); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
 	}
