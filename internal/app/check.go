@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -92,7 +93,35 @@ func complaints(problems config.Problems) (all []Complaint) {
 }
 
 // doubts lists what a sound document can hardly mean.
-func doubts(doc *config.Document) (all config.Problems) {
+func doubts(doc *config.Document) config.Problems {
+	return slices.Concat(nobodyHasPassword(doc), nobodyIsServed(doc)).Sort()
+}
+
+// nobodyIsServed complains of plain listeners if every listener refuses the
+// callers of routes that ask for credentials.
+func nobodyIsServed(doc *config.Document) (all config.Problems) {
+	routes := doc.Flatten()
+	guarded := slices.IndexFunc(routes, func(f config.FlatRoute) bool { return !f.Public })
+	if guarded < 0 {
+		return nil
+	}
+	for i := range doc.Listeners {
+		l := &doc.Listeners[i]
+		switch {
+		case l.RedirectToHTTPS:
+		case !l.Plain() || l.Address.Loopback() || len(l.TrustedProxies) > 0:
+			return nil
+		default:
+			all = append(all, doc.Complain(fmt.Sprintf("listeners[%d]", i),
+				fmt.Sprintf("every request for %s, and for any other route that asks for credentials, is refused (transport_insecure): no listener has TLS, and no proxy is trusted to say https", routes[guarded].Name),
+				"add tls with certificates, or trustedProxies if a proxy in front speaks TLS"))
+		}
+	}
+	return all
+}
+
+// nobodyHasPassword complains of routes that ask for passwords if there are none.
+func nobodyHasPassword(doc *config.Document) (all config.Problems) {
 	for _, c := range doc.Consumers {
 		if !c.Value.Password.IsZero() {
 			return nil
@@ -110,7 +139,7 @@ func doubts(doc *config.Document) (all config.Problems) {
 			}
 		}
 	}
-	return all.Sort()
+	return all
 }
 
 // compile takes a configuration file as far as a snapshot and starts nothing.

@@ -16,7 +16,7 @@ upstreams: { a: [%q] }
 routes:
   - { path: /x, upstream: a, auth: { apiKey: true }, identity: { jwt: { header: X-Identity } } }
   - { path: /y, upstream: a, auth: { apiKey: true } }
-store: postgres://warder:hunter2@127.0.0.1:1/warder
+store: postgres://warder@127.0.0.1:1/warder
 `, "%q", reflector(t), 1), "")
 	if resp, body := r.do(t, request(t, "GET", r.url+"/x", "X-Api-Key", key)); resp.StatusCode != 503 || !strings.Contains(body, "identity_unavailable") {
 		t.Errorf("%d %s", resp.StatusCode, body)

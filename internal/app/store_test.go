@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,7 +12,11 @@ const onePublicRoute = "upstreams: { a: [%q] }\nroutes: [{ path: /x, upstream: a
 
 func TestAGatewayStartsAndServesWhileItsStoreIsDown(t *testing.T) {
 	t.Parallel()
-	r := serve(t, strings.Replace(onePublicRoute, "%q", reflector(t), 1)+"store: postgres://warder:hunter2@127.0.0.1:1/warder\n", "")
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("hunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := serve(t, strings.Replace(onePublicRoute, "%q", reflector(t), 1)+"store: postgres://warder:${file:"+password+"}@127.0.0.1:1/warder\n", "")
 	if resp, body := r.do(t, request(t, "GET", r.url+"/x")); resp.StatusCode != 200 {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}

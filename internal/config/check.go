@@ -26,6 +26,7 @@ func checkDocument(doc *Document, d *decoder) {
 	c.addresses()
 	c.accessLog(&doc.Log.Access)
 	c.counters()
+	c.storePassword()
 	for i := range doc.Listeners {
 		c.guard(&doc.Listeners[i].Limits, under(item("listeners", i), "limits"))
 		c.front(&doc.Listeners[i], item("listeners", i))
@@ -135,7 +136,7 @@ func (c *checker) addresses() {
 		}
 		if l.Plain() && l.TLS == nil && !l.Address.Loopback() && !l.RedirectToHTTPS {
 			c.complain(path, fmt.Sprintf("a plain listener beyond loopback: %s", l.Address),
-				"add tls with certificates, or write tls: none if plain HTTP is meant")
+				"add tls with certificates, or write tls: none if plain HTTP is meant: tls: none serves public routes only, unless trustedProxies say https")
 		}
 		if l.Name == "" {
 			l.Name = string(l.Address)
@@ -447,5 +448,5 @@ func (c *checker) store(address string) {
 			return
 		}
 	}
-	c.complain("store", "this is no address of a store", "write sqlite:state.db, or postgres://USER:PASSWORD@HOST/DATABASE")
+	c.complain("store", "this is no address of a store", "write sqlite:state.db, or postgres://USER:${env:PGPASSWORD}@HOST/DATABASE")
 }

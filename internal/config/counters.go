@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/url"
 	"reflect"
 	"strings"
 
@@ -36,37 +37,64 @@ func (d *Document) CountersPath() string {
 	return "counters"
 }
 
+// passwordMark stands for what a reference will bring.
+const passwordMark = "\x00"
+
 // counters sees to it that a password of the counters' server is a reference.
 // What else is wrong with an address is found when it is compiled.
 func (c *checker) counters() {
-	const reference = "\x00"
 	path := c.doc.CountersPath()
-	text := string(c.doc.Counters.URL.Reveal())
+	rest := c.passwordInUser(path, &c.doc.Counters.URL, "redis://:${env:REDIS_PASSWORD}@HOST:6379")
+	if _, password, ok := strings.Cut(rest, "sentinelPassword="); ok {
+		c.notLiteral(path, password, "redis://:${env:REDIS_PASSWORD}@HOST:6379")
+	}
+}
+
+// storePassword sees to it that a password of the store is a reference.
+func (c *checker) storePassword() {
+	const mend = "postgres://USER:${env:PGPASSWORD}@HOST/DATABASE, or of all of it"
+	rest := c.passwordInUser("store", &c.doc.Store, mend)
+	_, query, _ := strings.Cut(rest, "?")
+	for pair := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		if plain, err := url.QueryUnescape(name); err == nil && (plain == "password" || plain == "sslpassword") {
+			c.notLiteral("store", value, mend)
+		}
+	}
+}
+
+// passwordInUser judges the password in the user part of the address at path,
+// and returns what follows the scheme, with passwordMark for each reference.
+func (c *checker) passwordInUser(path string, address *secret.Value, mend string) string {
+	text := string(address.Reveal())
 	for _, r := range c.doc.references {
 		if r.path != path {
 			continue
 		}
 		text = ""
 		for _, p := range r.parts {
-			if p.scheme != "" {
-				p.text = reference
+			if p.scheme != "" && p.other == "" {
+				p.text = passwordMark
+			} else if p.scheme != "" {
+				p.text = p.other // stands in the document like the rest
 			}
 			text += p.text
 		}
 	}
 	_, rest, _ := strings.Cut(text, "://")
-	authority, _, _ := strings.Cut(rest, "/")
+	authority := rest
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		authority = rest[:i]
+	}
 	if at := strings.LastIndexByte(authority, '@'); at >= 0 {
 		_, password, _ := strings.Cut(authority[:at], ":")
-		c.notLiteral(path, password, reference)
+		c.notLiteral(path, password, mend)
 	}
-	if _, password, ok := strings.Cut(rest, "sentinelPassword="); ok {
-		c.notLiteral(path, password, reference)
-	}
+	return rest
 }
 
-func (c *checker) notLiteral(path, password, reference string) {
-	if strings.Trim(password, reference) != "" {
-		c.complain(path, "a password does not stand in the document", "write a reference in its place, such as redis://:${env:REDIS_PASSWORD}@HOST:6379")
+func (c *checker) notLiteral(path, password, mend string) {
+	if strings.Trim(password, passwordMark) != "" {
+		c.complain(path, "a password does not stand in the document", "write a reference in its place, such as "+mend)
 	}
 }

@@ -170,7 +170,7 @@ func parse(address string) (p place, err error) {
 		p.config, err = parsePostgres(address)
 		return p, err
 	}
-	return p, errors.New("this is no address of a store; write sqlite:state.db, or postgres://USER:PASSWORD@HOST/DATABASE")
+	return p, errors.New("this is no address of a store; write sqlite:state.db, or postgres://USER:${env:PGPASSWORD}@HOST/DATABASE")
 }
 
 func newEngine(c Config) (engine, error) {

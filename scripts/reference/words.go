@@ -97,7 +97,7 @@ var keyWords = map[string]words{
 	"Document.defaults":            {"What every route inherits.", ""},
 	"Document.apis":                {"Routes that belong together.", ""},
 	"Document.routes":              {"Routes that belong to no API.", ""},
-	"Document.store":               {"Where consumers, keys and all else that is made at run time is kept: `sqlite:FILE` in the state folder, for one gateway, or `postgres://USER:PASSWORD@HOST/DATABASE`, for several. A secret: references resolve in it, and it is never printed. Beyond loopback the server's certificate is verified; `?sslrootcert=FILE` names its CA, `?sslmode=disable` does without TLS. It cannot change while the gateway runs.", "`sqlite:state.db`"},
+	"Document.store":               {"Where consumers, keys and all else that is made at run time is kept: `sqlite:FILE` in the state folder, for one gateway, or `postgres://USER:${env:PGPASSWORD}@HOST/DATABASE`, for several. A secret: references resolve in it, it is never printed, and a password stands in it as a reference only. Beyond loopback the server's certificate is verified; `?sslrootcert=FILE` names its CA, `?sslmode=disable` does without TLS. It cannot change while the gateway runs.", "`sqlite:state.db`"},
 	"Document.neverBlock":          {"Networks that nothing automatic is ever held against, such as the machines that watch over the gateway: their wrong passwords are not counted and slow nobody down. Trusted proxies are spared without being listed.", "nobody"},
 	"Document.log":                 {"The access log.", ""},
 	"Document.freshness":           {"How old keys of issuers, and what is known of the store, may be.", ""},
