@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/warder-gateway/warder/internal/config"
@@ -207,32 +205,4 @@ func plural(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
-}
-
-// CheckConsumer says whether a consumer of this name can be added to the store
-// beside those of a configuration file.
-func CheckConsumer(file, name string) error {
-	doc, err := readStore(file)
-	if err != nil {
-		return err
-	}
-	if slices.Contains(doc.Consumers.Names(), name) {
-		return fmt.Errorf("%s has a consumer %s already; give this one another name", file, name)
-	}
-	return nil
-}
-
-// IssuerURL returns what tokens of an issuer of a configuration file say in
-// iss.
-func IssuerURL(file, name string) (string, error) {
-	snap, doc, err := compile(file)
-	if err != nil {
-		return "", err
-	}
-	snap.Release()
-	issuer := doc.Issuers.Get(name)
-	if issuer == nil {
-		return "", fmt.Errorf("%s has no issuer %q; expected one of %s, or a URL", file, name, strings.Join(doc.Issuers.Names(), ", "))
-	}
-	return issuer.Issuer, nil
 }

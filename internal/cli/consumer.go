@@ -21,7 +21,8 @@ type consumerCmd struct {
 }
 
 type consumerNewCmd struct {
-	Name string `arg:"" help:"Name of the consumer."`
+	Name   string `arg:"" help:"Name of the consumer."`
+	Moving bool   `help:"The configuration has it, too, and soon will not: until it is taken out there, the store's and its keys do not count."`
 	storeFlags
 }
 
@@ -30,13 +31,26 @@ func (c *consumerNewCmd) Run(e *env) error {
 		return err
 	}
 	if c.Config != "" {
-		if err := app.CheckConsumer(c.Config, c.Name); err != nil {
+		names, err := app.ReadNames(c.Config)
+		if err != nil {
 			return err
 		}
+		switch at, taken := names.Consumer(c.Name); {
+		case taken && !c.Moving:
+			return fmt.Errorf("%s has a consumer %s already (%v); give this one another name, or move that one with --moving: see docs/OPERATING.md, From the file to the store", c.Config, c.Name, at)
+		case !taken && c.Moving:
+			return fmt.Errorf("--moving: %s has no consumer %s", c.Config, c.Name)
+		}
+	} else if c.Moving {
+		return usageError("--moving needs the configuration that the consumer moves out of: -c FILE")
 	}
 	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
 		if err := directory.AddConsumer(ctx, s, c.Name, time.Now()); err != nil {
 			return err
+		}
+		if c.Moving {
+			fmt.Fprintf(e.out, "consumer %s added; that of %s counts until it is taken out there. Until then that file can be reloaded without it only, and no gateway starts with it\nnext: warder key import --consumer %s --file FILE%s, with the keys its callers have, then take it out\n", c.Name, c.Config, c.Name, c.again())
+			return nil
 		}
 		fmt.Fprintf(e.out, "consumer %s added; give it a key: warder key new %s%s\n", c.Name, c.Name, c.again())
 		return nil

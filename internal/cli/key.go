@@ -66,12 +66,31 @@ func (c *keyNewCmd) Run(e *env) error {
 		key := apikey.Generate()
 		return printKey(e, c.Output, keyOut{Key: key, Hash: apikey.Hash(key)})
 	}
+	if err := c.find(e); err != nil {
+		return err
+	}
+	names, err := c.names(e)
+	if err != nil {
+		return err
+	}
+	for _, route := range c.Route {
+		if names == nil {
+			fmt.Fprintf(e.err, "warning: nobody looked whether there is a route %q, for want of a configuration; -c names one\n", route)
+		} else if err := names.Route(route); err != nil {
+			return fmt.Errorf("--route: %w; the key would open nothing there", err)
+		}
+	}
 	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
 		var made directory.StoredKey
 		key, err := freshKey(func(ref exchange.KeyRef) (err error) {
 			made, err = directory.AddKey(ctx, s, c.Consumer, ref, c.limits(), expires, now)
 			return err
 		})
+		if errors.Is(err, directory.ErrUnknown) && names != nil {
+			if at, ok := names.Consumer(c.Consumer); ok {
+				return fmt.Errorf("consumer %s stands in the file (%v), not in the store: write its key there, as warder key new without a name prints it, or move it with warder consumer new --moving: see docs/OPERATING.md, From the file to the store", c.Consumer, at)
+			}
+		}
 		if err != nil {
 			return err
 		}

@@ -48,6 +48,29 @@ func (c *storeFlags) find(e *env) error {
 	return err
 }
 
+// names reads who is who in the configuration that was named or found. With a
+// state folder alone that is not the one that names the store, so that it is
+// read if it can be, and said which. nil: there is none.
+func (c *storeFlags) names(e *env) (*app.Names, error) {
+	if c.Config != "" {
+		return app.ReadNames(c.Config)
+	}
+	path, err := firstConfig(configHere, configSystem)
+	if path == "" && err == nil {
+		return nil, nil
+	}
+	var n *app.Names
+	if err == nil {
+		n, err = app.ReadNames(path)
+	}
+	if err != nil {
+		fmt.Fprintf(e.err, "warning: names are not looked up: %v\n", err)
+		return nil, nil
+	}
+	fmt.Fprintf(e.err, "names are read from %s; the store is that of --state\n", path)
+	return n, nil
+}
+
 // again returns the flags that were given, with a blank before each, for the
 // next command of a hint.
 func (c *storeFlags) again() string {

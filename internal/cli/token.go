@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -30,11 +31,16 @@ type tokenRevokeCmd struct {
 	Session  string   `xor:"what" help:"The browser session of this name, as the access log (session) and warder explain print it. It is ended for good: its user logs in again." placeholder:"SESSION"`
 	Subject  string   `xor:"what" help:"The tokens and sessions of this subject (sub) of --issuer, begun until now or --before." placeholder:"SUB"`
 	Consumer string   `xor:"what" help:"The tokens and sessions of this consumer, as warder explain prints it, begun until now or --before." placeholder:"NAME"`
+	All      bool     `xor:"what" help:"All tokens and sessions of all issuers, begun until now or --before: everybody logs in again."`
 	Issuer   string   `help:"Issuer: its name in the configuration file, or its URL. With --before alone: all its tokens and sessions begun until then." placeholder:"ISSUER"`
-	Before   moment   `help:"Tokens issued, and sessions begun, until then: a moment such as 2027-01-31T12:00:00Z, or now. Without anything else: all of all issuers." placeholder:"TIME"`
+	Before   moment   `help:"Tokens issued, and sessions begun, until then: a moment such as 2027-01-31T12:00:00Z, or now." placeholder:"TIME"`
 	Expires  lifetime `help:"When the revocation is forgotten: after a time such as 90d, or with a day. Only if no such token lives longer; default: never, but for --token, which says itself when it ends." placeholder:"TIME"`
+	Unknown  bool     `help:"Record it also if the configuration knows no such issuer or consumer: another gateway of the store may."`
 	storeFlags
 	outputFlag
+
+	names    *app.Names // nil: there is no configuration to look anything up in
+	unlisted bool       // the configuration has no such issuer
 }
 
 // moment is a point in time of the past, or now.
@@ -67,23 +73,71 @@ func (c *tokenRevokeCmd) Run(e *env) error {
 	if c.Session != "" {
 		return c.endSession(e)
 	}
+	var err error
+	if c.names, err = c.storeFlags.names(e); err != nil {
+		return err
+	}
 	now := time.Now()
-	r, err := c.revocation(e.in, now)
+	r, err := c.revocation(e, now)
 	if err != nil {
 		return err
 	}
 	return c.with(e, false, func(ctx context.Context, s *store.Store) error {
-		r, err := directory.Revoke(ctx, s, r, now)
+		doubt, err := c.doubt(ctx, s, &r)
 		if err != nil {
 			return err
 		}
-		out := revokedOf(r)
-		if c.Output == "json" {
-			return e.json(out)
+		if r, err = directory.Revoke(ctx, s, r, now); err != nil {
+			return err
 		}
-		fmt.Fprintf(e.out, "revoked: %s; refused on every gateway of this store within a second\nto undo it: warder token unrevoke %s\n", out.text(), out.ID[:12])
+		if err := c.print(e, revokedOf(r), doubt); err != nil {
+			return err
+		}
+		if doubt != "" {
+			fmt.Fprintf(e.err, "warning: this is recorded, and nothing known goes by it: %s. Look again whom you mean\n", doubt)
+			if !c.Unknown {
+				return errNo
+			}
+		}
 		return nil
 	})
+}
+
+// doubt says why nothing that is known goes by a consumer's name. What is
+// recorded of it may be nobody's; not to record it could be worse.
+func (c *tokenRevokeCmd) doubt(ctx context.Context, s *store.Store, r *directory.Revocation) (string, error) {
+	if r.What != exchange.RevokedConsumer || c.names == nil {
+		return "", nil
+	}
+	_, err := directory.GetConsumer(ctx, s, r.Name)
+	if err != nil && !errors.Is(err, directory.ErrUnknown) {
+		return "", err
+	}
+	return c.names.TokensOf(r.Name, err == nil), nil
+}
+
+// print says what was revoked, and what is not known of it.
+func (c *tokenRevokeCmd) print(e *env, r revokedOut, doubt string) error {
+	if c.Output == "json" {
+		return e.json(r)
+	}
+	switch named := r.Issuer != "" || r.What == exchange.RevokedConsumer; {
+	case c.names == nil && named:
+		fmt.Fprintf(e.out, "recorded: %s; every gateway of this store refuses within a second what it knows by this. Nobody looked whether there is such, for want of a configuration; -c names one\n", r.text())
+	case doubt != "" || c.unlisted:
+		fmt.Fprintf(e.out, "recorded: %s\n", r.text())
+	default:
+		fmt.Fprintf(e.out, "revoked: %s; refused on every gateway of this store within a second\n", r.text())
+	}
+	if !r.Before.IsZero() {
+		skew, about := time.Minute, "at the latest"
+		if c.names != nil {
+			skew, about = c.names.ClockSkew(r.Issuer), "clockSkew"
+		}
+		fmt.Fprintf(e.out, "tokens issued after %s pass (%v later: %s), and sessions begun a second after that moment\n", r.Before.Add(skew).Format(time.RFC3339), skew, about)
+	}
+	fmt.Fprintf(e.out, "to undo it: warder token unrevoke %s%s\n", r.ID[:12], c.again())
+	return nil
 }
 
 // endSession ends a session. There is nothing to remember: what is not in the
@@ -104,9 +158,9 @@ func (c *tokenRevokeCmd) endSession(e *env) error {
 	})
 }
 
-func (c *tokenRevokeCmd) revocation(in io.Reader, now time.Time) (r directory.Revocation, err error) {
+func (c *tokenRevokeCmd) revocation(e *env, now time.Time) (r directory.Revocation, err error) {
 	r.Expires = c.Expires.from(now)
-	if r.Issuer, err = c.issuer(); err != nil {
+	if r.Issuer, err = c.issuer(e); err != nil {
 		return r, err
 	}
 	r.Before = now
@@ -124,12 +178,14 @@ func (c *tokenRevokeCmd) revocation(in io.Reader, now time.Time) (r directory.Re
 		return r, usageError("--jti and --subject need --issuer: other issuers may give the same to others")
 	case (c.Token || c.Consumer != "") && r.Issuer != "":
 		return r, usageError("--token and --consumer name their issuer themselves; leave --issuer out")
+	case c.All && r.Issuer != "":
+		return r, usageError("--all is of all issuers; for those of one, leave it out and give --before now")
 	}
 	switch {
 	case c.Token:
 		r.What, r.Before = exchange.RevokedToken, time.Time{}
 		var ends time.Time
-		if r.Name, ends, err = readToken(in); err == nil && r.Expires.IsZero() && !ends.IsZero() {
+		if r.Name, ends, err = c.readToken(e); err == nil && r.Expires.IsZero() && !ends.IsZero() {
 			if r.Expires = ends.Add(time.Hour); !r.Expires.After(now) { // clocks differ by a minute at most
 				return r, fmt.Errorf("this token ended at %s and is refused anyway; nothing was done", day(ends))
 			}
@@ -143,45 +199,80 @@ func (c *tokenRevokeCmd) revocation(in io.Reader, now time.Time) (r directory.Re
 		r.What, r.Name = exchange.RevokedConsumer, c.Consumer
 	case c.Before.set && r.Issuer != "":
 		r.What = exchange.RevokedIssuer
-	case c.Before.set:
+	case c.All:
 		r.What = exchange.RevokedAll
+	case c.Before.set:
+		return r, usageError("--before alone would be of everybody at all issuers; if that is meant, add --all, else say whose: --issuer, --subject or --consumer")
 	default:
-		return r, usageError("say what to revoke: --token, --jti, --session, --subject or --consumer; or with --before alone, or with --issuer, all tokens issued until then")
+		return r, usageError("say what to revoke: --token, --jti, --session, --subject or --consumer; or --issuer with --before, or --all: all tokens and sessions begun until then")
 	}
 	return r, nil
 }
 
 // issuer returns the URL of --issuer: what tokens say, whatever the name of
 // the issuer is in a file.
-func (c *tokenRevokeCmd) issuer() (string, error) {
-	if c.Issuer == "" || strings.Contains(c.Issuer, "://") {
+func (c *tokenRevokeCmd) issuer(e *env) (string, error) {
+	isURL := strings.Contains(c.Issuer, "://")
+	switch {
+	case c.Issuer == "" || c.names == nil && isURL:
 		return c.Issuer, nil
+	case c.names == nil:
+		return "", usageError("there is no configuration to find this issuer in; --issuer takes its URL, or with -c FILE its name in that file")
 	}
-	if c.Config == "" {
-		return "", usageError("--issuer takes the issuer's URL, or with -c FILE its name in that file")
+	url, err := c.names.Issuer(c.Issuer)
+	switch {
+	case err == nil || !isURL:
+		return url, err
+	case !c.Unknown:
+		return "", fmt.Errorf("%w. Nothing was recorded; --unknown records it all the same", err)
 	}
-	return app.IssuerURL(c.Config, c.Issuer)
+	c.unlisted = true
+	fmt.Fprintf(e.err, "warning: %v\n", err)
+	return c.Issuer, nil
 }
 
-// readToken returns the digest of a token, and when it ends if it says so: who
+// readToken returns the digest of the token, and when it ends if it says so: who
 // would lie about that revokes nothing but a token that is refused anyway.
-func readToken(in io.Reader) (digest string, ends time.Time, err error) {
-	b, err := io.ReadAll(io.LimitReader(in, maxTokenInput+1))
+func (c *tokenRevokeCmd) readToken(e *env) (digest string, ends time.Time, err error) {
+	b, err := io.ReadAll(io.LimitReader(e.in, maxTokenInput+1))
 	b = bytes.TrimSpace(b)
 	if err != nil || len(b) == 0 || len(b) > maxTokenInput || bytes.ContainsAny(b, " \t\r\n") {
 		return "", ends, usageError("expected one token on standard input; pipe it in, as it is in the field Authorization behind Bearer")
 	}
-	sum := exchange.TokenDigest(b)
-	if parts := strings.Split(string(b), "."); len(parts) == 3 {
+	payload, ok := jwtPayload(string(b))
+	switch {
+	case ok:
 		var claims struct {
 			Exp int64 `json:"exp"`
 		}
-		payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-		if err == nil && json.Unmarshal(payload, &claims) == nil && claims.Exp > 0 && claims.Exp < 1<<36 {
+		if json.Unmarshal(payload, &claims) == nil && claims.Exp > 0 && claims.Exp < 1<<36 {
 			ends = time.Unix(claims.Exp, 0)
 		}
+	case c.names != nil && !c.names.Opaque():
+		return "", ends, fmt.Errorf("this is no JWT (three parts of base64url with dots between them), and no issuer of the configuration is asked about other tokens: nothing was revoked. Was it cut, or quoted?")
+	case c.names == nil:
+		fmt.Fprintln(e.err, "warning: this is no JWT, and nobody knows whether an issuer is asked about other tokens, for want of a configuration. Was it cut, or quoted?")
 	}
+	sum := exchange.TokenDigest(b)
 	return hex.EncodeToString(sum[:]), ends, nil
+}
+
+// jwtPayload returns the middle part of what has the form of a JWT.
+func jwtPayload(token string) (payload []byte, ok bool) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return nil, false
+	}
+	for i, part := range parts {
+		b, err := base64.RawURLEncoding.DecodeString(part)
+		if err != nil || len(b) == 0 {
+			return nil, false
+		}
+		if i == 1 {
+			payload = b
+		}
+	}
+	return payload, true
 }
 
 type tokenListCmd struct {
