@@ -298,6 +298,16 @@ func (d *Directory) Revoked(id *exchange.Identity, now time.Time) fault.Code {
 	return d.memory.revoked(id, now, d.within)
 }
 
+// RevokedBy says by which revocation the token or the session of an identity
+// was taken back, as warder token list-revoked names it, as the end of a
+// sentence; empty if by none.
+func (d *Directory) RevokedBy(id *exchange.Identity, now time.Time) string {
+	if d == nil || d.memory == nil || id.Token == nil {
+		return ""
+	}
+	return d.memory.revokedBy(id, now)
+}
+
 // Client finds the consumer that claims this client of this issuer.
 func (d *Directory) Client(issuer, client string) (*exchange.Consumer, bool) {
 	if d == nil {

@@ -102,6 +102,37 @@ func (m *Memory) revoked(id *exchange.Identity, now time.Time, within time.Durat
 	return fault.None
 }
 
+// revokedBy finds the revocation that revoked judges by, and says which.
+func (m *Memory) revokedBy(id *exchange.Identity, now time.Time) string {
+	h := m.held.Load()
+	if h == nil {
+		return ""
+	}
+	t := id.Token
+	for _, mark := range [...]*exchange.Mark{&t.Itself, &t.ID, &t.Subject, &id.Whose, &t.Client, &t.Issuer, &everyToken} {
+		shard := h.ended.shards[shardOf(mark)].Load()
+		if shard == nil {
+			continue
+		}
+		e, ok := (*shard)[*mark]
+		if !ok || !e.holds(t, now.UnixMilli()) {
+			continue
+		}
+		text := ": " + hex.EncodeToString(mark[:6])
+		switch {
+		case e.before != 0 && id.Session != nil:
+			text += ", of those begun until " + moment(e.before).UTC().Format(time.RFC3339)
+		case e.before != 0:
+			text += ", of those issued until " + moment(e.before).UTC().Format(time.RFC3339) + " + clockSkew"
+		}
+		if e.expires != 0 {
+			text += ", forgotten " + moment(e.expires).UTC().Format(time.DateOnly)
+		}
+		return text
+	}
+	return ""
+}
+
 // change puts another shard in the place of that of a mark, without what is
 // over.
 func (r *revocations) change(m exchange.Mark, now int64, f func(revocationShard)) {

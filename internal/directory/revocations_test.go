@@ -100,6 +100,12 @@ func TestARevocationIsOfWhatItNamesAndNothingElse(t *testing.T) {
 			if err := loaded.memory.Load(t.Context(), s); err != nil {
 				t.Fatal(err)
 			}
+			if by, want := followed.RevokedBy(c.hit[0], time.Now()), made.ID()[:12]; !strings.HasPrefix(by, ": "+want) || c.r.Before.IsZero() == strings.Contains(by, "of those issued until 20") {
+				t.Errorf("revoked by %q, want %s", by, want)
+			}
+			if by := followed.RevokedBy(c.miss[0], time.Now()); by != "" {
+				t.Errorf("another, by %q", by)
+			}
 			for _, g := range []*gateway{followed, loaded} {
 				for i, id := range c.hit {
 					if code := g.Revoked(id, time.Now()); code != fault.TokenRevoked {

@@ -41,6 +41,7 @@ const (
 	maxSteps    = 16
 	maxOperands = 4
 	maxOperand  = 128 // bytes of one operand's text
+	because     = "because"
 )
 
 // Step is one check: which (an index into the Legend), what it said and what
@@ -85,7 +86,8 @@ func (t *Trail) Begin(check uint32) {
 }
 
 // Saw notes an operand on the open step. Text longer than 128 bytes is cut
-// with a mark. Name must be a constant.
+// with a mark. Name must be a constant. A step holds four; "because", which says
+// why it refuses, takes the place of the last if there are.
 func (t *Trail) Saw(name, text string) {
 	if text == "" {
 		text = "(none)" // an empty text stands for a number
@@ -103,9 +105,12 @@ func (t *Trail) saw(o Operand) {
 	if t.n == 0 {
 		return
 	}
-	if s := &t.steps[t.n-1]; int(s.n) < maxOperands {
+	switch s := &t.steps[t.n-1]; {
+	case int(s.n) < maxOperands:
 		s.ops[s.n] = o
 		s.n++
+	case o.Name == because:
+		s.ops[maxOperands-1] = o
 	}
 }
 

@@ -112,3 +112,19 @@ func TestATrailTakesOnlyWhatItHasAStepFor(t *testing.T) {
 		t.Errorf("begun anew: %+v", s)
 	}
 }
+
+// Why a check refuses is told also when the step holds all it can.
+func TestWhyAStepRefusesIsNeverLost(t *testing.T) {
+	t.Parallel()
+	var trail exchange.Trail
+	trail.Begin(0)
+	for _, name := range []string{"proof", "subject", "consumer", "expiresIn", "issuer"} {
+		trail.Saw(name, name)
+	}
+	trail.Saw("because", "it was revoked")
+	step := trail.Steps()[0]
+	seen := step.Operands()
+	if len(seen) != 4 || seen[3].Name != "because" || seen[3].Text != "it was revoked" || seen[2].Name != "consumer" {
+		t.Errorf("%v", seen)
+	}
+}

@@ -14,6 +14,9 @@ type Revocations interface {
 	// token_revoked, session_expired, or, where it cannot be told,
 	// identity_unavailable or keys_stale. It never takes time.
 	Revoked(id *exchange.Identity, now time.Time) fault.Code
+	// RevokedBy says in a few words by which revocation, for the operator, as the
+	// end of a sentence; empty if there is none any more. It is asked of what was refused only.
+	RevokedBy(id *exchange.Identity, now time.Time) string
 }
 
 // When a caller may come again after a refusal that is our own fault.
@@ -47,9 +50,9 @@ func standing(r Revocations, id *exchange.Identity, tell again, x *exchange.Exch
 	case fault.None:
 		return Pass
 	case fault.TokenRevoked:
-		why = "the token was revoked here"
+		why = "the token was revoked here" + r.RevokedBy(id, w.Now)
 	case fault.SessionExpired:
-		why = "the session was revoked here"
+		why = "the session was revoked here" + r.RevokedBy(id, w.Now)
 	case fault.IdentityUnavailable:
 		x.RetryAfter, why = retryUnavailable, "the store's revocations were never loaded"
 	case fault.KeysStale:

@@ -24,6 +24,8 @@ func (r revocations) Revoked(id *exchange.Identity, _ time.Time) fault.Code {
 	return fault.Code(r)
 }
 
+func (revocations) RevokedBy(*exchange.Identity, time.Time) string { return ": 0123456789ab" }
+
 // session is one that lives.
 type session struct{}
 
@@ -49,8 +51,8 @@ func TestWhatWasRevokedIsRefusedWhateverProvedIt(t *testing.T) {
 	}{
 		{"a token that stands", byToken, kept, now, fault.None, 0, "", false},
 		{"a session that stands", bySession, kept, now, fault.None, 0, "", false},
-		{"a token", byToken, revocations(fault.TokenRevoked), now, fault.TokenRevoked, 0, "the token was revoked here", true},
-		{"a session", bySession, revocations(fault.SessionExpired), now, fault.SessionExpired, 0, "the session was revoked here", true},
+		{"a token", byToken, revocations(fault.TokenRevoked), now, fault.TokenRevoked, 0, "the token was revoked here: 0123456789ab", true},
+		{"a session", bySession, revocations(fault.SessionExpired), now, fault.SessionExpired, 0, "the session was revoked here: 0123456789ab", true},
 		{"never loaded", byToken, revocations(fault.IdentityUnavailable), now, fault.IdentityUnavailable, 5 * time.Second, "the store's revocations were never loaded", false},
 		{"too old", bySession, revocations(fault.KeysStale), now, fault.KeysStale, 30 * time.Second, "the store was not heard of for longer than freshness.revocations", false},
 		{"nobody to ask", byToken, nil, now, fault.InternalError, 0, "nobody can say whether it was revoked", false},

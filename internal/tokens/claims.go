@@ -193,3 +193,14 @@ func add(list []string, text string) []string {
 	}
 	return append(list, text)
 }
+
+// WithID adds to the words of a proof the token's id, to revoke it by; not one
+// that is longer than 64 bytes or of more than visible ASCII, which nobody could
+// copy.
+func WithID(proof, jti string) string {
+	const longest = 64
+	if jti == "" || len(jti) > longest || strings.ContainsFunc(jti, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return proof
+	}
+	return proof + " jti " + jti
+}

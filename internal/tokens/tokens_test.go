@@ -91,3 +91,16 @@ func TestRulesThatDifferHaveAnotherID(t *testing.T) {
 		t.Error("the same rules have two IDs")
 	}
 }
+
+// The id of a token is shown where it can be copied, and nowhere else.
+func TestATokensIDIsShownIfItCanBeCopied(t *testing.T) {
+	t.Parallel()
+	for jti, want := range map[string]string{
+		"": "RS256", "7f3a": "RS256 jti 7f3a", strings.Repeat("x", 64): "RS256 jti " + strings.Repeat("x", 64),
+		strings.Repeat("x", 65): "RS256", "a b": "RS256", "a\x1b[31m": "RS256", "ä": "RS256",
+	} {
+		if got := tokens.WithID("RS256", jti); got != want {
+			t.Errorf("%q: %q, want %q", jti, got, want)
+		}
+	}
+}

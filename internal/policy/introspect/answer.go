@@ -153,6 +153,7 @@ func (k *known) identify(p *policy, c exchange.Claims) (id *exchange.Identity, r
 	if id.TokenID, reason = tokens.Says(c, "jti"); reason != "" {
 		return nil, reason
 	}
+	id.Proof = tokens.WithID(id.Proof, id.TokenID)
 	if id.Client, reason = p.ClientOf(c); reason != "" {
 		return nil, reason
 	}

@@ -26,6 +26,7 @@ func (iss *issuer) identify(t *accepted, f *form) (reason string) {
 	if id.TokenID, reason = tokens.Says(f.claims, "jti"); reason != "" {
 		return reason
 	}
+	id.Proof = tokens.WithID(id.Proof, id.TokenID)
 	if id.Client, reason = iss.ClientOf(f.claims); reason != "" {
 		return reason
 	}

@@ -207,7 +207,7 @@ func TestEverySupportedAlgorithmVerifies(t *testing.T) {
 		id, code := judge(t, parts, "Bearer "+sign(t, access(), claims{"alg": alg, "kid": kid}))
 		if code != fault.None {
 			t.Errorf("%s: %v", alg, code)
-		} else if want := alg + " kid " + kid; id.Proof != want {
+		} else if want := alg + " kid " + kid + " jti t1"; id.Proof != want {
 			t.Errorf("proof %q, want %q", id.Proof, want)
 		}
 		if _, code := judge(t, parts, "Bearer "+sign(t, access(), claims{"alg": alg, "kid": "other"})); code != fault.TokenKeyUnknown {
@@ -483,7 +483,7 @@ func TestIdentity(t *testing.T) {
 		})
 	}
 	id, _ := judge(t, parts, "Bearer "+sign(t, access()))
-	if id.Method != "jwt" || id.Proof != "RS256 kid rsa" || id.Issuer != "corp" || id.TokenID != "t1" || !id.Expires.Equal(now.Add(5*time.Minute)) {
+	if id.Method != "jwt" || id.Proof != "RS256 kid rsa jti t1" || id.Issuer != "corp" || id.TokenID != "t1" || !id.Expires.Equal(now.Add(5*time.Minute)) {
 		t.Errorf("%+v", id)
 	}
 	if tenant, ok := id.Claims.String("iss"); !ok || tenant != corpURL {

@@ -293,6 +293,8 @@ func (d *taken) Revoked(id *exchange.Identity, _ time.Time) fault.Code {
 	return fault.Code(*d)
 }
 
+func (*taken) RevokedBy(*exchange.Identity, time.Time) string { return "" }
+
 // A token says what it may be revoked by, which is judged last: of a token
 // that is known as of one that is not.
 func TestARevokedTokenIsRefusedHoweverWellItIsKnown(t *testing.T) {

@@ -89,6 +89,8 @@ type kept struct{}
 
 func (kept) Revoked(*exchange.Identity, time.Time) fault.Code { return fault.None }
 
+func (kept) RevokedBy(*exchange.Identity, time.Time) string { return "" }
+
 // ask runs a route of one policy and returns what each phase would take.
 func ask(t testing.TB, parts pipeline.Parts, c caller) ([][]counters.Charge, pipeline.Verdict) {
 	t.Helper()
