@@ -170,7 +170,7 @@ func (c *runCmd) Run(e *env) error {
 		return err
 	}
 	if found {
-		telemetry.NewLogger(e.err, slog.LevelInfo).Info("configuration found; -c names another", "config", path)
+		telemetry.NewLogger(e.err, slog.LevelInfo).Info("configuration found; for another, add -c FILE", "config", path)
 	}
 	return app.Run(app.Options{Config: path, State: c.State, Stdout: e.out, Stderr: e.err, Version: version()}, signals())
 }
@@ -232,9 +232,16 @@ func unjudged(r *app.CheckReport) string {
 	case r.Unread:
 		return "; mend it, then check again: the rest was not judged yet"
 	case r.Unjudged > 0:
-		return "; mend them, then check again: " + count(r.Unjudged, "route") + " could not be judged in full yet"
+		return "; mend " + them(len(r.Problems)) + ", then check again: " + count(r.Unjudged, "route") + " could not be judged in full yet"
 	}
 	return ""
+}
+
+func them(n int) string {
+	if n == 1 {
+		return "it"
+	}
+	return "them"
 }
 
 // count writes a number of things.
