@@ -63,9 +63,12 @@ type outputFlag struct {
 
 // adminFlags say how to reach a running gateway.
 type adminFlags struct {
-	Admin     string `default:"http://127.0.0.1:8901" env:"WARDER_ADMIN" help:"URL of the gateway's admin surface." placeholder:"URL"`
+	Config    string `short:"c" help:"Configuration file of the gateway, for its admin.address; default: ./warder.yaml, else /etc/warder/warder.yaml." placeholder:"FILE"`
+	Admin     string `env:"WARDER_ADMIN" help:"URL of the gateway's admin surface; default: admin.address of the configuration, else http://127.0.0.1:8901." placeholder:"URL"`
 	State     string `default:"${state}" help:"State folder of the gateway, where its admin token is; default: ${where}." placeholder:"DIR"`
 	TokenFile string `env:"WARDER_TOKEN_FILE" help:"File that holds the admin token; default: admin.token in the state folder." placeholder:"FILE"`
+
+	from string // says how Admin was found
 }
 
 const description = `Warder is a secure API gateway: the single entry point in front of your APIs.
@@ -93,6 +96,9 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	}
 	if len(args) == 0 {
 		args = []string{"--help"}
+	}
+	if args[0] == "help" {
+		args = append(slices.Clone(args[1:]), "--help")
 	}
 	ctx, err := parser.Parse(args)
 	if code >= 0 { // --help was printed

@@ -170,6 +170,9 @@ type keyInfo struct {
 
 func infoOf(k directory.StoredKey) keyInfo {
 	i := keyInfo{ID: k.ID(), Consumer: k.Consumer, State: k.State(time.Now()), Created: k.Created.UTC(), Expires: k.Expires.UTC(), LastUsed: k.Used.UTC(), Revoked: k.Revoked.UTC(), Weak: k.Weak, where: "everywhere"}
+	if !i.LastUsed.IsZero() && i.LastUsed.Before(i.Created) {
+		i.LastUsed = i.Created // uses are noted by the beginning of their ten minutes
+	}
 	if k.Limits != nil {
 		i.From, i.Routes, i.where = prefixes(k.Limits.From), k.Limits.Routes, strings.TrimPrefix(where(k.Limits), ", ")
 	}
@@ -187,16 +190,30 @@ func listKeys(ctx context.Context, s *store.Store, consumer string) (all []keyIn
 	return all, err
 }
 
-func keyRows(keys []keyInfo) [][]string {
+// usesFoot explains the column LAST USED.
+const usesFoot = "LAST USED is known to ten minutes; uses of the last twelve may be missing (- none until then, ? the key is younger)"
+
+func keyRows(keys []keyInfo, now time.Time) [][]string {
 	rows := [][]string{{"KEY", "CONSUMER", "CREATED", "EXPIRES", "LAST USED", "GOOD", "STATE"}}
 	for _, k := range keys {
 		used := "-"
-		if !k.LastUsed.IsZero() {
+		switch {
+		case !k.LastUsed.IsZero():
 			used = day(k.LastUsed)
+		case now.Sub(k.Created) < directory.UsesWithin:
+			used = "?"
 		}
 		rows = append(rows, []string{k.ID, k.Consumer, day(k.Created), day(k.Expires), used, k.where, k.State})
 	}
 	return rows
+}
+
+func (e *env) keyTable(keys []keyInfo) error {
+	if err := e.table(keyRows(keys, time.Now())); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(e.out, usesFoot)
+	return err
 }
 
 func (c *keyListCmd) Run(e *env) error {
@@ -217,7 +234,7 @@ func (c *keyListCmd) Run(e *env) error {
 			fmt.Fprintln(e.out, "no keys in the store; make one: warder key new CONSUMER")
 			return nil
 		}
-		return e.table(keyRows(keys))
+		return e.keyTable(keys)
 	})
 }
 
