@@ -60,7 +60,7 @@ func (p *Party) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case pathLogout:
 		p.logout(w, r)
 	case pathDone:
-		p.done(w)
+		p.done(w, r)
 	default:
 		p.refuse(w, fault.RouteUnknown, "there is no such page", "")
 	}
@@ -83,6 +83,8 @@ func only(q url.Values, name string) (string, bool) {
 // start sends a browser to the issuer.
 func (p *Party) start(w http.ResponseWriter, r *http.Request) {
 	now := p.cfg.Sessions.now()
+	to, _ := only(r.URL.Query(), "return")
+	back := safeReturn(to)
 	doc, err := p.cfg.Provider.Document(r.Context())
 	var at string
 	if err == nil {
@@ -93,19 +95,18 @@ func (p *Party) start(w http.ResponseWriter, r *http.Request) {
 		err = errors.New("the issuer has no authorization_endpoint, or there are no keys yet")
 	}
 	if err != nil {
-		p.fails(w, fault.IdentityUnavailable, "/", err)
+		p.fails(w, fault.IdentityUnavailable, back, err)
 		return
 	}
-	to, _ := only(r.URL.Query(), "return")
-	one := pending{State: encode(random(32)), Nonce: encode(random(32)), Verifier: encode(random(32)), Return: safeReturn(to), At: now.UnixNano()}
+	one := pending{State: encode(random(32)), Nonce: encode(random(32)), Verifier: encode(random(32)), Return: back, At: now.UnixNano()}
 	plain, err := json.Marshal(one)
 	if err != nil {
-		p.fails(w, fault.InternalError, "/", err)
+		p.fails(w, fault.InternalError, back, err)
 		return
 	}
 	sealed, err := k.Seal(r.Context(), p.pendingBinding(r), plain)
 	if err != nil {
-		p.fails(w, fault.InternalError, "/", err)
+		p.fails(w, fault.InternalError, back, err)
 		return
 	}
 	p.forgetPending(w, r, now)
@@ -310,7 +311,8 @@ func (p *Party) exchange(r *http.Request, code string, one *pending, now time.Ti
 		}
 		return "", "", err
 	}
-	doc := document{IDToken: token, Scopes: p.granted(answer), Began: began.UnixMilli(), Seen: began.UnixMilli()}
+	home, _, _ := strings.Cut(safeReturn(one.Return), "?")
+	doc := document{IDToken: token, Home: home, Scopes: p.granted(answer), Began: began.UnixMilli(), Seen: began.UnixMilli()}
 	doc.Subject, _ = top(s.claims, "sub")
 	doc.SID, _ = top(s.claims, "sid")
 	if doc.Refresh, _ = top(answer, "refresh_token"); len(doc.Refresh) > maxToken {
