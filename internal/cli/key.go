@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/directory"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/policy/apikey"
@@ -25,10 +26,10 @@ type keyCmd struct {
 }
 
 type keyNewCmd struct {
-	Consumer string         `arg:"" optional:"" help:"Consumer of the store to give the key to. Without one, the key is not stored: its line for the configuration is printed."`
-	Expires  lifetime       `help:"When it ends: after a time such as 90d, or with a day such as 2027-01-31; default: never." placeholder:"TIME"`
-	From     []netip.Prefix `help:"Range of addresses from which it is good, such as 203.0.113.0/24; may be repeated. Default: anywhere." placeholder:"CIDR"`
-	Route    []string       `help:"Name of a route on which it is good; may be repeated. Default: all." placeholder:"NAME"`
+	Consumer string           `arg:"" optional:"" help:"Consumer of the store to give the key to. Without one, the key is not stored: its line for the configuration is printed."`
+	Expires  lifetime         `help:"When it ends: after a time such as 90d, or with a day such as 2027-01-31; default: never." placeholder:"TIME"`
+	From     []config.Network `help:"Range of addresses from which it is good, such as 203.0.113.0/24; may be repeated. Default: anywhere." placeholder:"CIDR"`
+	Route    []string         `help:"Name of a route on which it is good; may be repeated. Default: all." placeholder:"NAME"`
 	storeFlags
 	outputFlag
 }
@@ -38,7 +39,7 @@ func (c *keyNewCmd) limits() *exchange.KeyLimits {
 	if len(c.From)+len(c.Route) == 0 {
 		return nil
 	}
-	return &exchange.KeyLimits{From: c.From, Routes: c.Route}
+	return &exchange.KeyLimits{From: config.Prefixes(c.From), Routes: c.Route}
 }
 
 // keyOut is a key, and where it is kept: in the store, or nowhere yet.

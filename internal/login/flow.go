@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -64,6 +65,16 @@ func (p *Party) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		p.refuse(w, fault.RouteUnknown, "there is no such page", "")
 	}
+}
+
+// from returns the address of the client alone: behind a proxy nobody knows
+// its port.
+func from(r *http.Request) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return peer.Addr().String()
 }
 
 // external returns a URL of ours as the browser has to be given it.
@@ -241,7 +252,7 @@ func (p *Party) callback(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	setCookie(w, p.cookie, value, 0)
-	p.cfg.Log.Info("login", "issuer", p.cfg.Name, "subject", who, "from", r.RemoteAddr)
+	p.cfg.Log.Info("login", "issuer", p.cfg.Name, "subject", who, "from", from(r))
 	redirect(w, http.StatusFound, back)
 }
 

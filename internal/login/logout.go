@@ -44,7 +44,7 @@ func (p *Party) logout(w http.ResponseWriter, r *http.Request) {
 		if home != "" { // the issuer is not told of it
 			setCookie(w, homeCookie, encode([]byte(home)), pendingFor)
 		}
-		p.cfg.Log.Info("logout", "issuer", p.cfg.Name, "subject", who, "from", r.RemoteAddr)
+		p.cfg.Log.Info("logout", "issuer", p.cfg.Name, "subject", who, "from", from(r))
 		setCookie(w, p.cookie, "", -1)
 		if doc, err := p.cfg.Provider.Document(r.Context()); err == nil && hint != "" {
 			if at, err := p.cfg.Provider.Endpoint(doc, "end_session_endpoint"); err == nil && at != "" {
