@@ -414,6 +414,8 @@ func listen(name, address string, srv *http.Server) (*surface, error) {
 	ln, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("%s: address %s is in use by another program; stop it or choose another address", name, address)
+	} else if errors.Is(err, syscall.EACCES) {
+		return nil, fmt.Errorf("%s: this user may not listen on %s: ports below 1024 need the capability CAP_NET_BIND_SERVICE; give it, or choose a port above 1023", name, address)
 	} else if err != nil {
 		return nil, fmt.Errorf("%s: cannot listen on %s: %w", name, address, err)
 	}

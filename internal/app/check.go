@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/control"
@@ -175,6 +176,19 @@ func readStore(path string) (*config.Document, error) {
 		return nil, err
 	}
 	return doc, nil
+}
+
+// AdminURL returns where the admin surface is of a gateway that runs with a
+// configuration file. The rest of the file may have problems.
+func AdminURL(path string) (string, error) {
+	address, err := control.AdminAddress(path, idleCompiler())
+	switch {
+	case err != nil:
+		return "", err
+	case !address.Loopback() || strings.HasSuffix(string(address), ":0"):
+		return "", fmt.Errorf("admin.address of %s is %q, where no gateway can be asked; name its URL with --admin", path, address)
+	}
+	return "http://" + string(address), nil
 }
 
 // Schema returns the JSON Schema of what this build accepts.

@@ -38,6 +38,7 @@ type IdPReport struct {
 	Preset string           `json:"preset,omitempty"` // that knows it
 	Steps  []keys.ProbeStep `json:"steps"`
 	Token  *TokenReport     `json:"token,omitempty"`
+	Means  string           `json:"means,omitempty"`  // what the issuer calls itself, if that differs by a slash
 	Config string           `json:"config,omitempty"` // lines for it, where it was asked by URL
 }
 
@@ -84,6 +85,7 @@ func CheckIdP(ctx context.Context, q IdPQuestion) (*IdPReport, error) {
 	case r.OK:
 		r.Config = lines
 	case sameButSlash(probe.Issuer, q.Issuer):
+		r.Means = probe.Issuer
 		_, r.Config = issuerLines(factsOf(q, probe.Issuer))
 	}
 	if r.OK && q.Token != "" {

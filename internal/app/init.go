@@ -1,6 +1,8 @@
 package app
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -19,6 +21,34 @@ type FirstConfig struct {
 	CAFile   string // of the issuer; empty: the system's
 	Upstream string // URL of the API
 	Path     string // that is protected
+}
+
+// Judge says what is wrong with what is filled in so far; nil if it can be
+// part of a configuration.
+func (f FirstConfig) Judge() error {
+	f.Issuer = cmp.Or(f.Issuer, "https://login.example.com/")
+	f.Audience = cmp.Or(f.Audience, "api")
+	f.Client = cmp.Or(f.Client, "client")
+	f.Upstream = cmp.Or(f.Upstream, "http://127.0.0.1:9000")
+	f.Path = cmp.Or(f.Path, "/**")
+	_, err := f.Text()
+	return err
+}
+
+// unplaced are problems of a text that stands in no file.
+func unplaced(problems config.Problems) error {
+	var all []error
+	for _, p := range problems {
+		text := p.Text
+		if p.Path != "" {
+			text = p.Path + ": " + text
+		}
+		if p.Mend != "" {
+			text += "; " + p.Mend
+		}
+		all = append(all, errors.New(text))
+	}
+	return errors.Join(all...)
 }
 
 // Text writes the configuration, and takes it down the road that run takes:
@@ -53,11 +83,11 @@ routes:
 	compiler := NewCompiler(telemetry.NewMetrics("init", codes()), nil, counters.NewMemory(1), slog.New(slog.DiscardHandler), nil)
 	doc, problems := config.Decode(f.File, []byte(text), compiler.Vocabulary())
 	if doc == nil {
-		return "", problems
+		return "", unplaced(problems)
 	}
 	snap, problems := compiler.Compile(doc)
 	if len(problems) > 0 {
-		return "", problems
+		return "", unplaced(problems)
 	}
 	snap.Release()
 	return text, nil

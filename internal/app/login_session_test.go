@@ -3,6 +3,7 @@ package app_test
 import (
 	"bufio"
 	"crypto/rand"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
@@ -33,10 +34,21 @@ func TestLogout(t *testing.T) {
 		q.Get("post_logout_redirect_uri") != r.url+"/.warder/login/corp/done" || q.Get("client_id") != "web" {
 		t.Errorf("%d %v", resp.StatusCode, at)
 	}
+	home := b.cookies["__Host-warder-home"]
+	if len(b.cookies) != 1 || home == "" {
+		t.Errorf("the browser keeps %v", b.cookies)
+	}
+	b.wants(200, `href="/app/"`, "GET", "/.warder/login/corp/done")
 	if len(b.cookies) > 0 {
 		t.Errorf("the browser keeps %v", b.cookies)
 	}
-	b.wants(200, "You are logged out", "GET", "/.warder/login/corp/done")
+	for _, elsewhere := range []string{"//evil.example/", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "/\"><script>", ""} {
+		b.cookies["__Host-warder-home"] = base64.RawURLEncoding.EncodeToString([]byte(elsewhere))
+		if _, page := b.ask("GET", "/.warder/login/corp/done"); !strings.Contains(page, "You are logged out") || strings.Contains(page, "evil") || strings.Contains(page, "<script") {
+			t.Errorf("%q leads elsewhere: %s", elsewhere, page)
+		}
+	}
+	b.wants(200, `href="/"`, "GET", "/.warder/login/corp/done")
 	b.cookies[name] = value
 	b.wants(401, "session_expired", "GET", "/app/", xhr...)
 	b.wants(302, "", "GET", "/app/")

@@ -56,7 +56,9 @@ func OpenState(dir string) (*State, error) {
 	if dir == "" {
 		return nil, errors.New("no state folder: name one with --state")
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("cannot make the state folder: %w; name a folder that this user may write to with --state", err)
+	} else if err != nil {
 		return nil, fmt.Errorf("cannot make the state folder: %w", err)
 	}
 	info, err := os.Stat(dir)

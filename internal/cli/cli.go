@@ -63,9 +63,12 @@ type outputFlag struct {
 
 // adminFlags say how to reach a running gateway.
 type adminFlags struct {
-	Admin     string `default:"http://127.0.0.1:8901" env:"WARDER_ADMIN" help:"URL of the gateway's admin surface." placeholder:"URL"`
+	Config    string `short:"c" help:"Configuration file of the gateway, for its admin.address; default: ./warder.yaml, else /etc/warder/warder.yaml." placeholder:"FILE"`
+	Admin     string `env:"WARDER_ADMIN" help:"URL of the gateway's admin surface; default: admin.address of the configuration, else http://127.0.0.1:8901." placeholder:"URL"`
 	State     string `default:"${state}" help:"State folder of the gateway, where its admin token is; default: ${where}." placeholder:"DIR"`
 	TokenFile string `env:"WARDER_TOKEN_FILE" help:"File that holds the admin token; default: admin.token in the state folder." placeholder:"FILE"`
+
+	from string // says how Admin was found
 }
 
 const description = `Warder is a secure API gateway: the single entry point in front of your APIs.
@@ -93,6 +96,9 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	}
 	if len(args) == 0 {
 		args = []string{"--help"}
+	}
+	if args[0] == "help" {
+		args = append(slices.Clone(args[1:]), "--help")
 	}
 	ctx, err := parser.Parse(args)
 	if code >= 0 { // --help was printed
@@ -170,7 +176,7 @@ func (c *runCmd) Run(e *env) error {
 		return err
 	}
 	if found {
-		telemetry.NewLogger(e.err, slog.LevelInfo).Info("configuration found; -c names another", "config", path)
+		telemetry.NewLogger(e.err, slog.LevelInfo).Info("configuration found; for another, add -c FILE", "config", path)
 	}
 	return app.Run(app.Options{Config: path, State: c.State, Stdout: e.out, Stderr: e.err, Version: version()}, signals())
 }
@@ -232,9 +238,16 @@ func unjudged(r *app.CheckReport) string {
 	case r.Unread:
 		return "; mend it, then check again: the rest was not judged yet"
 	case r.Unjudged > 0:
-		return "; mend them, then check again: " + count(r.Unjudged, "route") + " could not be judged in full yet"
+		return "; mend " + them(len(r.Problems)) + ", then check again: " + count(r.Unjudged, "route") + " could not be judged in full yet"
 	}
 	return ""
+}
+
+func them(n int) string {
+	if n == 1 {
+		return "it"
+	}
+	return "them"
 }
 
 // count writes a number of things.

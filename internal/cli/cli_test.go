@@ -104,6 +104,14 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"status": status, "retry": retry, "gateway": gateway, "busy": busy, "free": free, "await": await, "pick": pick,
+			// issuer NAME FILE sets NAME to the URL of an issuer that runs until the
+			// test ends, and writes what somebody answers who forgot its last slash.
+			"issuer": func(ts *testscript.TestScript, _ bool, args []string) {
+				url := startFakeIdP(t).url
+				ts.Setenv(args[0], url)
+				answers := strings.TrimSuffix(url, "/") + "\n\norders-api\nhttp://127.0.0.1:9000\n\n"
+				ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(answers), 0o600))
+			},
 		},
 	})
 }

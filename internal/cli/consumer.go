@@ -116,7 +116,7 @@ func (c *consumerShowCmd) Run(e *env) error {
 		if len(out.Keys) == 0 {
 			return nil
 		}
-		return e.table(keyRows(out.Keys))
+		return e.keyTable(out.Keys)
 	})
 }
 

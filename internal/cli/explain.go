@@ -18,11 +18,12 @@ import (
 	"github.com/warder-gateway/warder/internal/admin"
 	"github.com/warder-gateway/warder/internal/app"
 	"github.com/warder-gateway/warder/internal/events"
+	"github.com/warder-gateway/warder/internal/secret"
 )
 
 type explainCmd struct {
 	What   []string `arg:"" help:"A request id; 'last', the newest refusal (or else the newest request); METHOD URL of a request to make up; or 'route' NAME."`
-	Header []string `short:"H" sep:"none" help:"Header field of the made-up request, as 'Name: value'." placeholder:"FIELD"`
+	Header []string `short:"H" sep:"none" help:"Header field of the made-up request, as 'Name: value'; or @FILE, which has one a line: other users of the machine see command lines." placeholder:"FIELD"`
 	From   string   `help:"Address the made-up request comes from." placeholder:"ADDRESS"`
 	adminFlags
 	outputFlag
@@ -33,7 +34,7 @@ func (explainCmd) Help() string {
 	return `Examples:
   warder explain last
   warder explain 7f0c2a…                          the X-Request-Id of a response
-  warder explain GET https://api.example.com/orders/1 -H "Authorization: Bearer $TOKEN"
+  warder explain GET https://api.example.com/orders/1 -H @fields    with a line Authorization: Bearer …
   warder explain route read-orders`
 }
 
@@ -46,12 +47,43 @@ func (c *explainCmd) Run(e *env) error {
 	case len(c.What) == 2 && c.What[0] == "route":
 		return c.route(e, client, c.What[1])
 	case len(c.What) == 2:
-		q := admin.Question{Method: c.What[0], URL: c.What[1], Headers: c.Header, Client: c.From}
+		fields, err := headers(c.Header)
+		if err != nil {
+			return err
+		}
+		q := admin.Question{Method: c.What[0], URL: c.What[1], Headers: fields, Client: c.From}
 		return c.explanation(e, client, http.MethodPost, "/v1/explain", q)
 	case len(c.What) == 1:
 		return c.explanation(e, client, http.MethodGet, "/v1/requests/"+url.PathEscape(c.What[0]), nil)
 	}
 	return usageError("explain takes a request id, last, METHOD URL, or route NAME")
+}
+
+// maxFields bounds a file of header fields, in bytes.
+const maxFields = 64 << 10
+
+// headers returns fields with those of files in place of their names.
+func headers(given []string) (all []string, err error) {
+	for _, g := range given {
+		name, isFile := strings.CutPrefix(g, "@")
+		if !isFile {
+			all = append(all, g)
+			continue
+		}
+		b, err := secret.ReadRegular(name, maxFields+1)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", name, err)
+		case len(b) > maxFields:
+			return nil, usageError(fmt.Sprintf("%s is larger than %d KiB", name, maxFields>>10))
+		}
+		for line := range strings.Lines(string(b)) {
+			if line = strings.TrimRight(line, "\r\n"); line != "" {
+				all = append(all, line)
+			}
+		}
+	}
+	return all, nil
 }
 
 func (c *explainCmd) explanation(e *env, client *adminClient, method, path string, body any) error {
@@ -127,11 +159,39 @@ func printExplanation(w io.Writer, x *events.Explanation) {
 // adminClient asks a running gateway.
 type adminClient struct {
 	base  string
+	from  string // how it is known, behind a comma; empty: it was said, or is the default
 	token string
 	http  *http.Client
 }
 
+// find fills in where the admin surface is, if that was not said. A file that
+// happens to be there and cannot be used changes nothing: it may just be
+// edited, while the gateway runs with what it was.
+func (f *adminFlags) find() error {
+	if f.Admin != "" {
+		return nil
+	}
+	path := f.Config
+	if path == "" {
+		path, _ = firstConfig(configHere, configSystem)
+	}
+	if path != "" {
+		address, err := app.AdminURL(path)
+		if err == nil {
+			f.Admin, f.from = address, ", the admin.address of "+path
+			return nil
+		} else if f.Config != "" {
+			return err
+		}
+	}
+	f.Admin = "http://127.0.0.1:8901"
+	return nil
+}
+
 func (f *adminFlags) client() (*adminClient, error) {
+	if err := f.find(); err != nil {
+		return nil, err
+	}
 	u, err := url.Parse(f.Admin)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, usageError("--admin wants a URL such as http://127.0.0.1:8901")
@@ -146,7 +206,7 @@ func (f *adminFlags) client() (*adminClient, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	return &adminClient{strings.TrimSuffix(f.Admin, "/"), string(token), &http.Client{
+	return &adminClient{strings.TrimSuffix(f.Admin, "/"), f.from, string(token), &http.Client{
 		Timeout:       10 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
@@ -175,7 +235,7 @@ func (c *adminClient) call(method, path string, body, out any) error {
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("no gateway answers at %s: %w; is it running, and is --admin right?", c.base, errors.Unwrap(err))
+		return fmt.Errorf("no gateway answers at %s%s: %w; is it running? Another address is named with --admin, or by its configuration with -c", c.base, c.from, errors.Unwrap(err))
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
@@ -186,7 +246,7 @@ func (c *adminClient) call(method, path string, body, out any) error {
 		var p struct{ Title string }
 		json.Unmarshal(b, &p)
 		if resp.StatusCode == http.StatusUnauthorized {
-			return fmt.Errorf("the gateway at %s does not accept this admin token; name its own with --token-file", c.base)
+			return fmt.Errorf("the gateway at %s does not accept this admin token; name the folder it keeps its state in with --state, or the file of its token with --token-file", c.base)
 		}
 		if p.Title == "" {
 			p.Title = resp.Status

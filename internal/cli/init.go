@@ -24,6 +24,8 @@ type initCmd struct {
 	Upstream string `help:"URL of the API behind the gateway." placeholder:"URL"`
 	Path     string `help:"Path to protect; default: /**." placeholder:"PATH"`
 	Offline  bool   `help:"Write without asking the issuer whether its keys can be had."`
+
+	asked bool // the issuer gave its keys
 }
 
 func (c *initCmd) Help() string {
@@ -55,8 +57,13 @@ func (c *initCmd) Run(e *env) error {
 		switch {
 		case *q.to != "" || q.needed != nil && !q.needed():
 		case terminal:
-			if err := ask(e.out, answers, q.ask, q.def, q.to); err != nil {
-				return err
+			for *q.to == "" {
+				if err := ask(e.out, answers, q.ask, q.def, q.to); err != nil {
+					return err
+				}
+				if err := c.judge(e, answers, q.to); err != nil {
+					return err
+				}
 			}
 		case q.def != "":
 			*q.to = q.def
@@ -67,14 +74,16 @@ func (c *initCmd) Run(e *env) error {
 	if missing != nil {
 		return usageError("there is no terminal to ask on; add " + strings.Join(missing, ", "))
 	}
-	first := app.FirstConfig{File: c.File, Issuer: c.Issuer, Audience: c.Audience, Client: c.Client, CAFile: c.CAFile, Upstream: c.Upstream, Path: c.Path}
+	first := c.first()
 	text, err := first.Text()
 	if err != nil {
 		return fmt.Errorf("this would not load:\n%w", err)
 	}
-	if !c.Offline {
-		if err := c.askIssuer(e); err != nil {
+	if !c.Offline && !c.asked {
+		if report, err := c.askIssuer(e); err != nil {
 			return err
+		} else if !report.OK {
+			return errors.New("nothing is written: the issuer's keys cannot be had from here; --offline writes all the same")
 		}
 	}
 	if err := writeNew(c.File, text); err != nil {
@@ -90,20 +99,52 @@ func (c *initCmd) Run(e *env) error {
 	return nil
 }
 
+func (c *initCmd) first() app.FirstConfig {
+	return app.FirstConfig{File: c.File, Issuer: c.Issuer, Audience: c.Audience, Client: c.Client, CAFile: c.CAFile, Upstream: c.Upstream, Path: c.Path}
+}
+
+// judge says what is wrong with an answer just given, and takes it back: the
+// question is put again, and what was answered before is kept. An issuer is
+// asked for its keys at once.
+func (c *initCmd) judge(e *env, answers *bufio.Reader, to *string) error {
+	if err := c.first().Judge(); err != nil {
+		fmt.Fprintf(e.out, "  this would not load:\n  %s\n", strings.ReplaceAll(err.Error(), "\n", "\n  "))
+		*to = ""
+		return nil
+	}
+	if to != &c.Issuer || c.Offline {
+		return nil
+	}
+	report, err := c.askIssuer(e)
+	switch {
+	case err != nil:
+		return err
+	case report.OK:
+		c.asked = true
+		return nil
+	case report.Means == "":
+		fmt.Fprintln(e.out, "  the issuer's keys cannot be had from here; give another URL, or end with Ctrl-C: --offline writes all the same")
+		*to = ""
+		return nil
+	}
+	*to = ""
+	if err := ask(e.out, answers, "the issuer as it calls itself", report.Means, to); err != nil {
+		return err
+	}
+	return c.judge(e, answers, to)
+}
+
 // askIssuer goes the way to the issuer's keys and shows it.
-func (c *initCmd) askIssuer(e *env) error {
+func (c *initCmd) askIssuer(e *env) (*app.IdPReport, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	report, err := app.CheckIdP(ctx, app.IdPQuestion{Issuer: c.Issuer, CAFile: c.CAFile, Audience: c.Audience})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	report.Config = "" // it is in the file
 	printIdP(e.out, report)
-	if !report.OK {
-		return fmt.Errorf("nothing is written: the issuer's keys cannot be had from here; --offline writes all the same")
-	}
-	return nil
+	return report, nil
 }
 
 // ask puts one question until it is answered.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/warder-gateway/warder/internal/config"
 	"github.com/warder-gateway/warder/internal/directory"
 	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/policy/apikey"
@@ -25,10 +26,10 @@ type keyCmd struct {
 }
 
 type keyNewCmd struct {
-	Consumer string         `arg:"" optional:"" help:"Consumer of the store to give the key to. Without one, the key is not stored: its line for the configuration is printed."`
-	Expires  lifetime       `help:"When it ends: after a time such as 90d, or with a day such as 2027-01-31; default: never." placeholder:"TIME"`
-	From     []netip.Prefix `help:"Range of addresses from which it is good, such as 203.0.113.0/24; may be repeated. Default: anywhere." placeholder:"CIDR"`
-	Route    []string       `help:"Name of a route on which it is good; may be repeated. Default: all." placeholder:"NAME"`
+	Consumer string           `arg:"" optional:"" help:"Consumer of the store to give the key to. Without one, the key is not stored: its line for the configuration is printed."`
+	Expires  lifetime         `help:"When it ends: after a time such as 90d, or with a day such as 2027-01-31; default: never." placeholder:"TIME"`
+	From     []config.Network `help:"Range of addresses from which it is good, such as 203.0.113.0/24; may be repeated. Default: anywhere." placeholder:"CIDR"`
+	Route    []string         `help:"Name of a route on which it is good; may be repeated. Default: all." placeholder:"NAME"`
 	storeFlags
 	outputFlag
 }
@@ -38,7 +39,7 @@ func (c *keyNewCmd) limits() *exchange.KeyLimits {
 	if len(c.From)+len(c.Route) == 0 {
 		return nil
 	}
-	return &exchange.KeyLimits{From: c.From, Routes: c.Route}
+	return &exchange.KeyLimits{From: config.Prefixes(c.From), Routes: c.Route}
 }
 
 // keyOut is a key, and where it is kept: in the store, or nowhere yet.
@@ -189,6 +190,9 @@ type keyInfo struct {
 
 func infoOf(k directory.StoredKey) keyInfo {
 	i := keyInfo{ID: k.ID(), Consumer: k.Consumer, State: k.State(time.Now()), Created: k.Created.UTC(), Expires: k.Expires.UTC(), LastUsed: k.Used.UTC(), Revoked: k.Revoked.UTC(), Weak: k.Weak, where: "everywhere"}
+	if !i.LastUsed.IsZero() && i.LastUsed.Before(i.Created) {
+		i.LastUsed = i.Created // uses are noted by the beginning of their ten minutes
+	}
 	if k.Limits != nil {
 		i.From, i.Routes, i.where = prefixes(k.Limits.From), k.Limits.Routes, strings.TrimPrefix(where(k.Limits), ", ")
 	}
@@ -206,16 +210,30 @@ func listKeys(ctx context.Context, s *store.Store, consumer string) (all []keyIn
 	return all, err
 }
 
-func keyRows(keys []keyInfo) [][]string {
+// usesFoot explains the column LAST USED.
+const usesFoot = "LAST USED is known to ten minutes; uses of the last twelve may be missing (- none until then, ? the key is younger)"
+
+func keyRows(keys []keyInfo, now time.Time) [][]string {
 	rows := [][]string{{"KEY", "CONSUMER", "CREATED", "EXPIRES", "LAST USED", "GOOD", "STATE"}}
 	for _, k := range keys {
 		used := "-"
-		if !k.LastUsed.IsZero() {
+		switch {
+		case !k.LastUsed.IsZero():
 			used = day(k.LastUsed)
+		case now.Sub(k.Created) < directory.UsesWithin:
+			used = "?"
 		}
 		rows = append(rows, []string{k.ID, k.Consumer, day(k.Created), day(k.Expires), used, k.where, k.State})
 	}
 	return rows
+}
+
+func (e *env) keyTable(keys []keyInfo) error {
+	if err := e.table(keyRows(keys, time.Now())); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(e.out, usesFoot)
+	return err
 }
 
 func (c *keyListCmd) Run(e *env) error {
@@ -236,7 +254,7 @@ func (c *keyListCmd) Run(e *env) error {
 			fmt.Fprintln(e.out, "no keys in the store; make one: warder key new CONSUMER")
 			return nil
 		}
-		return e.table(keyRows(keys))
+		return e.keyTable(keys)
 	})
 }
 

@@ -35,7 +35,9 @@ func (c *configFlag) find() error {
 }
 
 // using says which configuration was found.
-func (e *env) using(path string) { fmt.Fprintf(e.err, "using %s; -c names another\n", path) }
+func (e *env) using(path string) {
+	fmt.Fprintf(e.err, "using %s; for another configuration, add -c FILE\n", path)
+}
 
 // firstConfig returns the first of these files that is there; empty if none
 // is. One in the folder where somebody happens to be may have been put there

@@ -25,7 +25,8 @@ func (c *quickstartCmd) Run(e *env) error {
 // printDemo prints what to type next.
 func printDemo(e *env, d app.Demo) {
 	explain := startedAs() + " explain"
-	if d.AdminURL != "http://127.0.0.1:8901" {
+	// A configuration that happens to be here would send explain elsewhere.
+	if here, _ := firstConfig(configHere, configSystem); here != "" || d.AdminURL != "http://127.0.0.1:8901" {
 		explain += " --admin " + d.AdminURL
 	}
 	explain += " --token-file " + quote(d.TokenFile) + " last"

@@ -14,6 +14,9 @@ const pathNone = "auth.none"
 // conditions are the keys of auth that prove nothing by themselves.
 var conditions = []string{"scopes", "anyScope", "roles", "allRoles", "consumers", "products"}
 
+// ofIssuers are the proofs that name who gave them.
+var ofIssuers = []string{"jwt", "introspect", "login"}
+
 // The lists that join proofs.
 const (
 	anyOf = "anyOf"
@@ -33,7 +36,7 @@ func (a *Auth) short(d *decoder, n *yaml.Node, path string) bool {
 	switch n.Kind {
 	case yaml.ScalarNode:
 		if n.Value != "none" {
-			d.complainAt(n, path, strconv.Quote(cut(n.Value))+" is no way to authenticate", `write none, or an object such as { jwt: ISSUER }`)
+			d.complainAt(n, path, strconv.Quote(cut(n.Value))+" is no way to authenticate", d.authMend(n.Value))
 			return true
 		}
 		yes := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true", Line: n.Line, Column: n.Column}
@@ -45,6 +48,17 @@ func (a *Auth) short(d *decoder, n *yaml.Node, path string) bool {
 		}
 	}
 	return false
+}
+
+// authMend says how a word becomes a way to authenticate.
+func (d *decoder) authMend(word string) string {
+	switch {
+	case !d.isProof(word):
+		return "write none, or an object such as { jwt: ISSUER } or { apiKey: true }"
+	case slices.Contains(ofIssuers, word):
+		return "write { " + word + ": ISSUER }"
+	}
+	return "write { " + word + ": true }"
 }
 
 // short remembers the place, and sees to it that it is an object of its own.

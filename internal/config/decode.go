@@ -233,8 +233,16 @@ func (d *decoder) list(n *yaml.Node, path string, v reflect.Value, w words) {
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 		d.value(n, path, v.Index(0), w)
 	default:
-		d.complainAt(n, path, "a list is meant here", "write [ … ]")
+		d.complainAt(n, path, "a list is meant here", listMend(n))
 	}
+}
+
+// listMend says how what stands at n becomes a list.
+func listMend(n *yaml.Node) string {
+	if n.Kind == yaml.MappingNode && n.Style&yaml.FlowStyle == 0 {
+		return `begin each of its entries with "- "`
+	}
+	return "write [ … ]"
 }
 
 // object decodes into a struct.
@@ -277,7 +285,11 @@ func (d *decoder) object(n *yaml.Node, path string, v reflect.Value) {
 			d.complainAt(k, at, strconv.Quote(key)+" is not in this build", "")
 		default:
 			strange = true
-			d.complainAt(k, at, "unknown key", d.suggest(key, func() []string { return d.keysOf(fields, prefix, policies != nil) }))
+			mend := remedy(v.Addr().Interface(), key, val)
+			if mend == "" {
+				mend = d.suggest(key, func() []string { return d.keysOf(fields, prefix, policies != nil) })
+			}
+			d.complainAt(k, at, "unknown key", mend)
 		}
 	}
 	for _, f := range fields {

@@ -97,8 +97,11 @@ type Digest [sha256.Size]byte
 // UnmarshalText implements encoding.TextUnmarshaler. Its errors do not repeat
 // the text: what stands in the wrong place may be the secret itself.
 func (d *Digest) UnmarshalText(text []byte) error {
-	if strings.HasPrefix(string(text), "hmac:") {
+	switch {
+	case strings.HasPrefix(string(text), "hmac:"):
 		return errHMAC
+	case strings.HasPrefix(string(text), "wk_"):
+		return errKeyItself
 	}
 	hexed, ok := strings.CutPrefix(string(text), "sha256:")
 	if !ok || len(hexed) != 2*len(d) {
@@ -116,6 +119,8 @@ func (d Digest) MarshalText() ([]byte, error) {
 }
 
 var (
+	errKeyItself = errors.New("this is the key itself: treat it as known to others, and make another with warder key new, which prints the line for the configuration; warder key hash makes the line of a key that exists")
+
 	errDigest = errors.New("a hash is sha256: and 64 hex digits")
 	errHMAC   = errors.New("a hash is sha256: and 64 hex digits; keys that were imported, as hmac:, are in the store alone: warder key import")
 )

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
@@ -128,16 +129,50 @@ func (d *decoder) complainYAML(err error, src []byte) {
 			text = le.ContextMsg + ": " + text
 		}
 	}
-	mend := ""
-	if lines := bytes.Split(src, []byte("\n")); pos.Line <= len(lines) {
-		switch line := lines[pos.Line-1]; {
-		case bytes.ContainsRune(line[:len(line)-len(bytes.TrimLeft(line, " \t"))], '\t'):
-			mend = "indent with blanks, not tabs"
-		case bytes.Contains(line, []byte("/{")):
-			mend = `inside { } quote a path that holds { or }: path: "/orders/{id}"`
+	d.complain(pos, "", "this is not YAML: "+text, yamlMend(src, pos.Line, text))
+}
+
+// yamlMend says what to do about a line (counted from 1) that the parser
+// stopped at.
+func yamlMend(src []byte, at int, text string) string {
+	lines := bytes.Split(src, []byte("\n"))
+	if at > len(lines) {
+		return ""
+	}
+	line := lines[at-1]
+	before := lineBefore(lines, at)
+	switch {
+	case bytes.ContainsRune(line[:len(line)-len(bytes.TrimLeft(line, " \t"))], '\t'):
+		return "indent with blanks, not tabs"
+	case bytes.Contains(line, []byte("/{")):
+		return `inside { } quote a path that holds { or }: path: "/orders/{id}"`
+	case strings.Contains(text, "mapping values are not allowed") && before > 0 && indent(line) > indent(lines[before-1]):
+		return fmt.Sprintf("this line is indented deeper than line %d, which has a value already: begin both in the same column, or put a value that holds \": \" in quotes", before)
+	case strings.Contains(text, "did not find expected '-' indicator"):
+		return `begin each entry of the list with "- ", and its other keys in the column of its first`
+	case strings.Contains(text, "did not find expected key"):
+		return "begin all keys of one object in the same column"
+	case strings.Contains(text, "could not find expected ':'") && before > 0:
+		return fmt.Sprintf("write KEY: VALUE, with a colon and a blank, in line %d", before)
+	}
+	return ""
+}
+
+// lineBefore returns the last line (counted from 1) before at that says
+// anything, 0 if none does.
+func lineBefore(lines [][]byte, at int) int {
+	for n := at - 1; n > 0; n-- {
+		if text := bytes.TrimSpace(lines[n-1]); len(text) > 0 && text[0] != '#' {
+			return n
 		}
 	}
-	d.complain(pos, "", "this is not YAML: "+text, mend)
+	return 0
+}
+
+// indent is the column, from 0, in which the keys of a line begin: that of its
+// first word, past the dash of a list.
+func indent(line []byte) int {
+	return len(line) - len(bytes.TrimLeft(line, " -"))
 }
 
 // survey walks the whole tree once, before anything is decoded, and refuses

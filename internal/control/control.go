@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -177,6 +178,22 @@ func ReadOnly(file, path string, c *snapshot.Compiler) (*config.Document, error)
 		return nil, problems
 	}
 	return doc, nil
+}
+
+// AdminAddress reads admin.address of a file, whatever problems the rest of it
+// has.
+func AdminAddress(file string, c *snapshot.Compiler) (config.Address, error) {
+	src, err := read(file)
+	if err != nil {
+		return "", err
+	}
+	doc, problems := config.Decode(file, src, c.Vocabulary())
+	if doc == nil {
+		return "", problems
+	}
+	problems = slices.DeleteFunc(problems, func(p config.Problem) bool { return p.Path != "admin" && p.Path != "admin.address" })
+	problems = append(problems, config.ResolveOnly(doc, "admin", config.Sources{Env: os.LookupEnv, File: secretFile(c)})...)
+	return doc.Admin.Address, problems.Err()
 }
 
 // secretFile reads the files of secrets, and says what is wrong with how they are

@@ -25,6 +25,9 @@ const (
 	pause   = 10 * time.Millisecond
 )
 
+// UsesWithin is the age at which every use that was not told yet is told.
+const UsesWithin = tick + late + time.Minute
+
 func tickOf(now time.Time) uint32 { return uint32(now.Unix() / int64(tick/time.Second)) }
 
 func endOf(t uint32) time.Time { return time.Unix((int64(t)+1)*int64(tick/time.Second), 0) }

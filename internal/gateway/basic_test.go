@@ -91,6 +91,8 @@ func TestPasswordWrongIsByteForByteTheSame(t *testing.T) {
 	}
 	if rec := h.recorded(check("a right password while locked", "ops", "correct horse", "192.0.2.1")); rec.Code != fault.AccountLocked {
 		t.Errorf("the record says %v", rec.Code)
+	} else if got := fmt.Sprint(rec.Trail.Steps()); !strings.Contains(got, "until") {
+		t.Errorf("it is not said until when: %s", got)
 	}
 	check("an unknown user", "nobody", "correct horse", "192.0.2.2")
 	check("no password", "ops", "", "192.0.2.2")

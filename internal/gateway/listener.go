@@ -50,6 +50,9 @@ func bind(g *Gateway, spec *snapshot.Listener) (*listener, error) {
 		if errors.As(err, &sys) && sys == syscall.EADDRINUSE {
 			return nil, fmt.Errorf("listener %s: address %s is in use by another program; stop it or choose another address", spec.Name, spec.Address)
 		}
+		if sys == syscall.EACCES {
+			return nil, fmt.Errorf("listener %s: this user may not listen on %s: ports below 1024 need the capability CAP_NET_BIND_SERVICE; give it, or choose a port above 1023", spec.Name, spec.Address)
+		}
 		return nil, fmt.Errorf("listener %s: cannot listen on %s: %w", spec.Name, spec.Address, err)
 	}
 	l := &listener{g: g, ln: ln, stopping: make(chan struct{})}

@@ -224,7 +224,7 @@ func TestACertificateProvesTheConsumerThatListsIt(t *testing.T) {
 			"not for signatures":           {partners.issue(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }), "certificate_untrusted", ""},
 			"of a CA itself":               {partners.issue(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }), "certificate_untrusted", ""},
 			"with a short key":             {weak, "certificate_untrusted", ""},
-			"of nobody":                    {partners.issue(func(c *x509.Certificate) { c.DNSNames = []string{"nobody.example"} }), "certificate_untrusted", "no consumer lists it"},
+			"of nobody":                    {partners.issue(func(c *x509.Certificate) { c.DNSNames = []string{"nobody.example"} }), "certificate_untrusted", "no consumer lists it; to do so: certificates: [{ caFile: …, sanDns: nobody.example }]"},
 			"by common name":               {partners.issue(func(c *x509.Certificate) { c.DNSNames, c.Subject.CommonName = nil, "batch.acme.example" }), "certificate_untrusted", "no consumer lists it"},
 			"by a wildcard":                {partners.issue(func(c *x509.Certificate) { c.DNSNames = []string{"*.acme.example"} }), "certificate_untrusted", "no consumer lists it"},
 			"with two SPIFFE IDs":          {partners.issue(uri("spiffe://acme.example/batch", "spiffe://acme.example/x")), "certificate_untrusted", "no consumer lists it"},

@@ -160,6 +160,28 @@ func (g *Guesses) slows(client string, from netip.Prefix, now time.Time) bool {
 	return !familiar
 }
 
+// until returns when an account, or a name that is none, is judged again for a
+// network; zero: it is judged now.
+func (g *Guesses) until(client string, known bool, from netip.Prefix, now time.Time) time.Time {
+	client = client[:min(len(client), maxGuessedID)]
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m := &g.strangers
+	if known {
+		m = &g.clients
+	}
+	until := m.guessers[guesser{client, from}].until
+	if a := m.accounts[client]; a != nil {
+		if _, familiar := a.familiar[from]; !familiar && a.spread.until.After(until) {
+			until = a.spread.until
+		}
+	}
+	if !until.After(now) {
+		return time.Time{}
+	}
+	return until
+}
+
 // familiar says whether a network has proved an account before.
 func (g *Guesses) familiar(client string, from netip.Prefix) bool {
 	g.mu.Lock()

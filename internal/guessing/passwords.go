@@ -92,6 +92,12 @@ func (p *Passwords) Remembered(a *Attempt) bool {
 	return a.Known && p.proved.has(p.proved.mac(a, from), a.Now) && !p.guesses.slows(a.Account, from, a.Now)
 }
 
+// LockedUntil returns when the next attempt like one that was answered Locked
+// is judged; zero: that is not known any more.
+func (p *Passwords) LockedUntil(a *Attempt) time.Time {
+	return p.guesses.until(a.Account, a.Known, Network(a.From), a.Now)
+}
+
 func (p *Passwords) check(a *Attempt) Answer {
 	from := Network(a.From)
 	id := p.proved.mac(a, from)

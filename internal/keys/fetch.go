@@ -187,7 +187,7 @@ func (s *source) get(ctx context.Context, at string) (data []byte, header http.H
 	req.Header.Set("Accept", "application/json, application/jwk-set+json")
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, late(ctx, at, err)
 	}
 	defer resp.Body.Close()
 	switch {
@@ -198,10 +198,33 @@ func (s *source) get(ctx context.Context, at string) (data []byte, header http.H
 	}
 	data, err = readBounded(resp.Body)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", at, err)
+		return nil, nil, late(ctx, at, fmt.Errorf("%s: %w", at, err))
 	}
 	return data, resp.Header, nil
 }
+
+// late puts an error of a fetch that took too long into our words.
+func late(ctx context.Context, at string, err error) error {
+	var slow interface{ Timeout() bool }
+	if !errors.As(err, &slow) || !slow.Timeout() {
+		return err
+	}
+	within := "in time"
+	if ctx.Err() == nil {
+		within = "within " + fetchTimeout.String()
+	}
+	return &tooLate{at + ": no answer " + within, err}
+}
+
+// tooLate is an error in other words.
+type tooLate struct {
+	text string
+	error
+}
+
+func (e *tooLate) Error() string { return e.text }
+
+func (e *tooLate) Unwrap() error { return e.error }
 
 // freshness returns the max-age of a response (RFC 9111 section 5.2.2.1), the
 // default if it has none that can be read.

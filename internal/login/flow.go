@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -60,10 +61,20 @@ func (p *Party) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case pathLogout:
 		p.logout(w, r)
 	case pathDone:
-		p.done(w)
+		p.done(w, r)
 	default:
 		p.refuse(w, fault.RouteUnknown, "there is no such page", "")
 	}
+}
+
+// from returns the address of the client alone: behind a proxy nobody knows
+// its port.
+func from(r *http.Request) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return peer.Addr().String()
 }
 
 // external returns a URL of ours as the browser has to be given it.
@@ -83,6 +94,8 @@ func only(q url.Values, name string) (string, bool) {
 // start sends a browser to the issuer.
 func (p *Party) start(w http.ResponseWriter, r *http.Request) {
 	now := p.cfg.Sessions.now()
+	to, _ := only(r.URL.Query(), "return")
+	back := safeReturn(to)
 	doc, err := p.cfg.Provider.Document(r.Context())
 	var at string
 	if err == nil {
@@ -93,19 +106,18 @@ func (p *Party) start(w http.ResponseWriter, r *http.Request) {
 		err = errors.New("the issuer has no authorization_endpoint, or there are no keys yet")
 	}
 	if err != nil {
-		p.fails(w, fault.IdentityUnavailable, "/", err)
+		p.fails(w, fault.IdentityUnavailable, back, err)
 		return
 	}
-	to, _ := only(r.URL.Query(), "return")
-	one := pending{State: encode(random(32)), Nonce: encode(random(32)), Verifier: encode(random(32)), Return: safeReturn(to), At: now.UnixNano()}
+	one := pending{State: encode(random(32)), Nonce: encode(random(32)), Verifier: encode(random(32)), Return: back, At: now.UnixNano()}
 	plain, err := json.Marshal(one)
 	if err != nil {
-		p.fails(w, fault.InternalError, "/", err)
+		p.fails(w, fault.InternalError, back, err)
 		return
 	}
 	sealed, err := k.Seal(r.Context(), p.pendingBinding(r), plain)
 	if err != nil {
-		p.fails(w, fault.InternalError, "/", err)
+		p.fails(w, fault.InternalError, back, err)
 		return
 	}
 	p.forgetPending(w, r, now)
@@ -240,7 +252,7 @@ func (p *Party) callback(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	setCookie(w, p.cookie, value, 0)
-	p.cfg.Log.Info("login", "issuer", p.cfg.Name, "subject", who, "from", r.RemoteAddr)
+	p.cfg.Log.Info("login", "issuer", p.cfg.Name, "subject", who, "from", from(r))
 	redirect(w, http.StatusFound, back)
 }
 
@@ -310,7 +322,8 @@ func (p *Party) exchange(r *http.Request, code string, one *pending, now time.Ti
 		}
 		return "", "", err
 	}
-	doc := document{IDToken: token, Scopes: p.granted(answer), Began: began.UnixMilli(), Seen: began.UnixMilli()}
+	home, _, _ := strings.Cut(safeReturn(one.Return), "?")
+	doc := document{IDToken: token, Home: home, Scopes: p.granted(answer), Began: began.UnixMilli(), Seen: began.UnixMilli()}
 	doc.Subject, _ = top(s.claims, "sub")
 	doc.SID, _ = top(s.claims, "sid")
 	if doc.Refresh, _ = top(answer, "refresh_token"); len(doc.Refresh) > maxToken {

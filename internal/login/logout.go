@@ -4,11 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"html"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
+	"github.com/warder-gateway/warder/internal/exchange"
 	"github.com/warder-gateway/warder/internal/fault"
 	"github.com/warder-gateway/warder/internal/store"
 )
@@ -29,17 +31,20 @@ func (p *Party) logout(w http.ResponseWriter, r *http.Request) {
 	to := p.external(r, pathDone)
 	if cookie != "" {
 		s, err := p.session(r.Context(), []byte(cookie), []byte(r.URL.Host), p.cfg.Sessions.now(), true)
-		hint, who := "", ""
+		hint, who, home := "", "", ""
 		if err == nil {
 			st := s.state.Load()
-			hint, who = st.doc.IDToken, st.doc.Subject
+			hint, who, home = st.doc.IDToken, st.doc.Subject, st.doc.Home
 		}
 		if err := p.cfg.Sessions.end(r.Context(), sha256.Sum256([]byte(cookie))); err != nil {
 			// The cookie stays: the browser may try again.
-			p.fails(w, fault.IdentityUnavailable, "/", err)
+			p.fails(w, fault.IdentityUnavailable, safeReturn(home), err)
 			return
 		}
-		p.cfg.Log.Info("logout", "issuer", p.cfg.Name, "subject", who, "from", r.RemoteAddr)
+		if home != "" { // the issuer is not told of it
+			setCookie(w, homeCookie, encode([]byte(home)), pendingFor)
+		}
+		p.cfg.Log.Info("logout", "issuer", p.cfg.Name, "subject", who, "from", from(r))
 		setCookie(w, p.cookie, "", -1)
 		if doc, err := p.cfg.Provider.Document(r.Context()); err == nil && hint != "" {
 			if at, err := p.cfg.Provider.Endpoint(doc, "end_session_endpoint"); err == nil && at != "" {
@@ -62,9 +67,17 @@ func ownPage(r *http.Request) bool {
 	return len(site) == 1 && site[0] == "same-origin" || len(origin) == 1 && origin[0] == r.URL.Scheme+"://"+r.URL.Host
 }
 
-// done says that the logout is complete.
-func (p *Party) done(w http.ResponseWriter) {
-	p.say(w, "You are logged out", `<p><a class="do" href="/">Back to the application</a></p>`)
+// homeCookie leads back to the application after a logout.
+const homeCookie = exchange.CookiePrefix + "home"
+
+// done says that the logout is complete. What the browser brings is judged
+// like any place to return to.
+func (p *Party) done(w http.ResponseWriter, r *http.Request) {
+	home, _ := decode(onlyCookie(r, homeCookie))
+	if len(home) > 0 {
+		setCookie(w, homeCookie, "", -1)
+	}
+	p.say(w, "You are logged out", `<p><a class="do" href="`+html.EscapeString(safeReturn(string(home)))+`">Back to the application</a></p>`)
 }
 
 // backChannel ends sessions at the word of the issuer (OpenID Connect

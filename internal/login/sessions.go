@@ -98,8 +98,9 @@ type document struct {
 	RefreshAt int64    `json:"refreshAt,omitempty"` // ms; 0: never
 	Lease     int64    `json:"lease,omitempty"`     // ms; until then an instance refreshes
 	Scopes    []string `json:"scopes"`
-	Began     int64    `json:"began"` // ms
-	Seen      int64    `json:"seen"`  // ms
+	Home      string   `json:"home,omitempty"` // path at which the login began
+	Began     int64    `json:"began"`          // ms
+	Seen      int64    `json:"seen"`           // ms
 }
 
 // Ends implements exchange.Session.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -358,8 +359,14 @@ func (b *build) compilePolicy(p config.FlatPolicy, env pipeline.Env) (pipeline.P
 	return parts, true
 }
 
+// errSaid ends what cannot be compiled because of a problem elsewhere.
+var errSaid = errors.New("cannot be compiled while what it names has a problem")
+
 // blame reports each problem that err joins at its place below node.
 func (b *build) blame(node config.Node, err error) {
+	if errors.Is(err, errSaid) && len(b.problems) > 0 {
+		return
+	}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, one := range joined.Unwrap() {
 			b.blame(node, one)
@@ -471,7 +478,8 @@ func (b *build) keyLimits(k *config.APIKey, path string) *exchange.KeyLimits {
 		}
 	}
 	l := &exchange.KeyLimits{From: config.Prefixes(k.From), Routes: k.Routes}
-	if err := directory.CheckLimits(l); err != nil {
+	unread := slices.ContainsFunc(l.From, func(p netip.Prefix) bool { return !p.IsValid() }) && len(b.problems) > 0 // it was said
+	if err := directory.CheckLimits(l); err != nil && !unread {
 		b.complain(path, err.Error(), "")
 	}
 	return l

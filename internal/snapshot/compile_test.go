@@ -65,6 +65,31 @@ routes:
 	}
 }
 
+func TestOneMistakeIsAnsweredOnce(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ document, want string }{
+		"a login that misses its secret": {`issuers: { corp: { issuer: https://login.example.com/, audience: a, login: { clientId: web } } }
+upstreams: { b: [http://127.0.0.1:9000] }
+routes: [{ path: /a, upstream: b, auth: { login: corp } }]
+`, "warder.yaml:1:76: issuers.corp.login: clientSecretBasic needs clientSecret"},
+		"a key good from no range of addresses": {`consumers: { a: { apiKeys: [{ hash: "sha256:abababababababababababababababababababababababababababababababab", from: [10.0.0.0/33] }] } }
+upstreams: { b: [http://127.0.0.1:9000] }
+routes: [{ path: /a, upstream: b, auth: { apiKey: true, consumers: [a] } }]
+`, "warder.yaml:1:119: consumers.a.apiKeys[0].from[0]: this is not a range of addresses"},
+		"the form of an earlier build": {`upstreams: { b: [http://127.0.0.1:9000] }
+routes: [{ path: /a, upstream: b, auth: { apiKey: { header: x-partner-key } } }]
+`, "warder.yaml:2:53: routes[0].auth.apiKey.header: unknown key; write apiKey: { in: header, name: x-partner-key }"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := complaints(t, newCompiler(), c.document)
+			if !strings.HasPrefix(got, c.want) || strings.Count(got, "\n") > 0 {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
 // badDocuments are the documents that the format's own tests refuse.
 func badDocuments(t testing.TB) map[string]string {
 	t.Helper()

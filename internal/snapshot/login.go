@@ -45,6 +45,9 @@ func (b *build) loginOn(host string) func(string) (pipeline.Sessions, error) {
 			return nil, err
 		}
 		p := b.parties[issuer]
+		if i := b.doc.Issuers.Get(issuer); p == nil && i != nil && i.Login != nil {
+			return nil, errSaid
+		}
 		if p == nil {
 			return nil, fmt.Errorf("issuer %s has no login; give it login: { clientId: …, clientSecret: … }", issuer)
 		}

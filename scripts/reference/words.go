@@ -290,7 +290,7 @@ var fieldWords = map[string]string{
 	"code":            "Inner code of the refusal.",
 	"publicCode":      "Code that the caller was shown.",
 	"reason":          "What happened, for you and not for the caller.",
-	"auth":            "How the caller was proved: `jwt`, `apiKey`, `none`.",
+	"auth":            "How the caller was proved: `jwt`, `introspect`, `login`, `apiKey`, `basic`, `mtls`, `none`.",
 	"issuer":          "Name of the issuer.",
 	"clientId":        "Client id in the token.",
 	"consumer":        "The consumer: a name under `consumers`, or `issuer/client` for a token that none of them lists.",

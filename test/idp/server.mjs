@@ -1,7 +1,7 @@
 // An identity provider for tests: oidc-provider on a loopback port, and beside
 // it, on a second port, a control interface for what no real provider offers.
 //
-//   node server.mjs [PORT]
+//   npm ci && node server.mjs [PORT]
 //
 // It prints one JSON line, {"issuer": …, "control": …}, when both listen, and
 // ends when its standard input does, so that it never outlives its test.
@@ -17,7 +17,6 @@
 import { createServer } from 'node:http';
 import { createPrivateKey, generateKeyPairSync, sign } from 'node:crypto';
 import { text } from 'node:stream/consumers';
-import Provider from 'oidc-provider';
 
 const scopes = ['orders:read', 'orders:write', 'profile', 'email'];
 const clients = ['shop', 'batch', 'mobile', 'burst'];
@@ -38,12 +37,23 @@ const gateways = [
   },
 ].map((client) => ({ ...client, grant_types: [], response_types: [], redirect_uris: [] }));
 
+const asked = process.argv[2] ?? '0';
+if (!/^\d{1,5}$/.test(asked)) {
+  console.error('usage: node server.mjs [PORT]     an identity provider for tests, on 127.0.0.1; its first line says where, and it ends with its standard input');
+  process.exit(asked === '--help' || asked === '-h' ? 0 : 2);
+}
+
+const { default: Provider } = await import('oidc-provider').catch(() => {
+  console.error('oidc-provider is not installed; run npm ci in this folder');
+  process.exit(1);
+});
+
 const listen = (port) => new Promise((ready, failed) => {
   const server = createServer();
   server.once('error', failed);
   server.listen(port, '127.0.0.1', () => ready(server));
 });
-const front = await listen(Number(process.argv[2] ?? 0));
+const front = await listen(Number(asked));
 const back = await listen(0);
 const issuer = `http://127.0.0.1:${front.address().port}`;
 

@@ -26,6 +26,17 @@ func (c *Config) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// Instead answers to the form of an earlier build.
+func (c *Config) Instead(key, value string) string {
+	if key != string(inHeader) && key != string(inQuery) {
+		return ""
+	}
+	if value == "" {
+		value = "NAME"
+	}
+	return "write apiKey: { in: " + key + ", name: " + value + " }"
+}
+
 // Place is the part of the request that holds the key: header, the default, or
 // query.
 type Place string

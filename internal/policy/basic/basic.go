@@ -103,6 +103,9 @@ func (p *passwords) Authenticate(x *exchange.Exchange, w *pipeline.World) (*exch
 		return nil, pipeline.Refuse(fault.Overloaded)
 	case answer == guessing.Locked:
 		x.Trail.Saw("network", guessing.Network(x.Client).String())
+		if until := p.guard.LockedUntil(&attempt); !until.IsZero() {
+			x.Trail.Saw("until", until.Add(time.Second).UTC().Format("15:04:05Z")) // seconds, never too early
+		}
 		return nil, pipeline.Refuse(fault.AccountLocked)
 	case consumer == nil:
 		// The name is not noted: people type passwords there.

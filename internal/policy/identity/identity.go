@@ -112,6 +112,11 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 	if len(problems) > 0 {
 		return pipeline.Parts{}, errors.Join(problems...)
 	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Headers)) {
+		if claim := personal(cfg.Headers[name]); claim != "" && doubt == "" {
+			doubt = fmt.Sprintf("header %s takes claim %s as it is: people whose %s has letters beyond ASCII get 500; write { value: …, encode: percent }", name, claim, claim)
+		}
+	}
 	var names []string
 	for _, s := range sets {
 		names = append(names, s.Name)
@@ -121,6 +126,27 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 		Transform: t, Sets: sets, Asserts: t.jwt != nil, Doubt: doubt,
 		Check: exchange.Check{Phase: "transform", Name: "identity", Want: "sets " + t.names},
 	}, nil
+}
+
+// personal returns the first claim in a value, written as it is, that holds
+// what people are called or where they live (OpenID Connect Core section 5.1,
+// and what directories make of it); "": there is none.
+func personal(v Value) string {
+	if v.Encode != "" {
+		return ""
+	}
+	for rest := v.Value; ; {
+		_, after, ok := strings.Cut(rest, "{claims.")
+		if !ok {
+			return ""
+		}
+		claim, _, _ := strings.Cut(after, "}")
+		switch first, _, _ := strings.Cut(claim, "."); strings.ToLower(strings.ReplaceAll(first, "_", "")) {
+		case "name", "givenname", "familyname", "middlename", "nickname", "firstname", "lastname", "displayname", "fullname", "address":
+			return claim
+		}
+		rest = after
+	}
 }
 
 func compileJWT(cfg *JWT, upstream string) (a *asserter, problems []error) {

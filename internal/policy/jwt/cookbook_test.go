@@ -43,7 +43,7 @@ func TestCookbook(t *testing.T) {
 	t.Parallel()
 	root := suites + "jose-cookbook"
 	if _, err := os.Stat(root); err != nil {
-		t.Skip("the JOSE cookbook is not here; put it at " + root)
+		t.Skip("examples of others (github.com/ietf-jose/cookbook) are not here; to run them, put them at " + root)
 	}
 	ran := 0
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {

@@ -15,7 +15,10 @@ import (
 	"github.com/warder-gateway/warder/internal/policy/jwt"
 )
 
-// suites is where the vectors of others are.
+// suites is where the vectors of others are: beside the folder of this
+// repository's work tree, since they are large and not ours. wycheproof is the
+// folder testvectors_v1 of github.com/C2SP/wycheproof, jose-cookbook is
+// github.com/ietf-jose/cookbook.
 const suites = "../../../../shared/suites/"
 
 // roca says why keys made by a faulty chip are taken.
@@ -51,7 +54,7 @@ func readVectors(t *testing.T, file string) (v vectors) {
 	t.Helper()
 	data, err := os.ReadFile(suites + "wycheproof/" + file)
 	if err != nil {
-		t.Skip("Wycheproof's vectors are not here; put them at " + suites + "wycheproof/" + file)
+		t.Skip("test vectors of others (testvectors_v1 of github.com/C2SP/wycheproof) are not here; to run them, put them at " + suites + "wycheproof/" + file)
 	}
 	if err := json.Unmarshal(data, &v); err != nil {
 		t.Fatal(err)

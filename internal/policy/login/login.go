@@ -28,7 +28,7 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 	}
 	sessions, err := env.Login(cfg)
 	if err != nil {
-		return pipeline.Parts{}, pipeline.Complain("", "%v", err)
+		return pipeline.Parts{}, err
 	}
 	p := &policy{sessions: sessions, cookie: sessions.Cookie()}
 	return pipeline.Parts{

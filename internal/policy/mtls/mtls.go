@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"strings"
 	"sync"
 	"time"
 
@@ -94,7 +95,20 @@ func (p *certificates) nobodys(x *exchange.Exchange, leaf *x509.Certificate) pip
 	}
 	sum := sha256.Sum256(leaf.Raw)
 	x.Trail.Saw("thumbprint", hex.EncodeToString(sum[:]))
-	return refuse(x, fault.CertificateUntrusted, "the certificate holds, and no consumer lists it")
+	return refuse(x, fault.CertificateUntrusted, "no consumer lists it; to do so: "+listing(leaf))
+}
+
+// listing is the line for a consumer by which a certificate would be its own,
+// as short as a trail keeps it. Where there are several CAs, one is named.
+func listing(leaf *x509.Certificate) string {
+	const longest = 53 // bytes of a name that there is room for
+	switch {
+	case len(leaf.DNSNames) == 1 && len(leaf.DNSNames[0]) <= longest && !strings.Contains(leaf.DNSNames[0], "*"):
+		return "certificates: [{ caFile: …, sanDns: " + leaf.DNSNames[0] + " }]"
+	case len(leaf.URIs) == 1 && len(leaf.URIs[0].String()) <= longest:
+		return `certificates: [{ caFile: …, sanUri: "` + leaf.URIs[0].String() + `" }]`
+	}
+	return "certificates: [{ thumbprint: … }]"
 }
 
 // identity returns the identity that a record proves.
