@@ -376,10 +376,9 @@ var logins = method{
 		}},
 		{when: "a session that has ended", code: fault.SessionExpired, challenge: webChallenge, ask: func(s *stage) *reply {
 			s.logIn(same)
-			for name, value := range s.browser.cookies {
-				s.page("POST", "/.warder/login/web/logout", "Sec-Fetch-Site", "same-origin")
-				s.browser.cookies[name] = value
-			}
+			name, value := s.browser.session()
+			s.page("POST", "/.warder/login/web/logout", "Sec-Fetch-Site", "same-origin")
+			s.browser.cookies[name] = value
 			r := s.page("GET", s.at("/app"), xhr...)
 			for over := time.Now().Add(10 * time.Second); r.status == 503 && time.Now().Before(over); { // the store has 100 ms
 				r = s.page("GET", s.at("/app"), xhr...)

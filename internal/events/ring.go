@@ -82,23 +82,29 @@ func NewRing(records int) *Ring {
 	return &Ring{lane{entries: make([]entry, records)}, lane{entries: make([]entry, records)}}
 }
 
-// Add remembers a copy of the record. It never waits: when the entry whose
-// turn it is is being read, the record is not remembered.
+// Add remembers a copy of the record. It never waits: an entry that is being
+// read is passed over.
 func (r *Ring) Add(rec *Record) {
 	l := &r.passed
 	if rec.Refused() {
 		l = &r.refused
 	}
-	seq := l.next.Add(1)
-	e := &l.entries[(seq-1)%uint64(len(l.entries))]
-	if !e.mu.TryLock() {
+	for range attempts {
+		seq := l.next.Add(1)
+		e := &l.entries[(seq-1)%uint64(len(l.entries))]
+		if !e.mu.TryLock() {
+			continue
+		}
+		if e.seq < seq { // not overtaken by a whole round
+			e.write(seq, rec)
+		}
+		e.mu.Unlock()
 		return
 	}
-	defer e.mu.Unlock()
-	if e.seq < seq { // not overtaken by a whole round
-		e.write(seq, rec)
-	}
 }
+
+// attempts bounds how many entries that are being read a record passes over.
+const attempts = 8
 
 // Find returns the record of a request.
 func (r *Ring) Find(id exchange.RequestID) (*Record, bool) {

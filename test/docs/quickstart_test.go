@@ -80,7 +80,7 @@ var (
 	program    = regexp.MustCompile(`why       .* explain`)
 	idText     = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
 	clockText  = regexp.MustCompile(`\d\d:\d\d:\d\dZ`)
-	kidText    = regexp.MustCompile(`kid [A-Za-z0-9_-]{43}`)
+	kidText    = regexp.MustCompile(`kid \S+ jti \S+`)
 	leftText   = regexp.MustCompile(`expires in [1-9]\w*`)
 )
 
@@ -102,7 +102,7 @@ func volatile(s string) string {
 	s = idText.ReplaceAllString(s, "ID")
 	s = clockText.ReplaceAllString(s, "TIME")
 	s = leftText.ReplaceAllString(s, "expires in N")
-	return strings.TrimSpace(kidText.ReplaceAllString(s, "kid KID"))
+	return strings.TrimSpace(kidText.ReplaceAllString(s, "kid KID jti JTI"))
 }
 
 // demo is a running quickstart.
