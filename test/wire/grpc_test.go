@@ -50,6 +50,12 @@ routes:
 		}
 		options = append(options, grpc.Creds(credentials.NewServerTLSFromCert(&pair)))
 	}
+	options = append(options, grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+		if method, _ := grpc.MethodFromServerStream(stream); strings.HasPrefix(method, "/small.") {
+			<-stream.Context().Done() // it would answer before the request is found too large
+		}
+		return status.Error(codes.Unimplemented, "unknown service")
+	}))
 	server := grpc.NewServer(options...)
 	testgrpc.RegisterTestServiceServer(server, interop.NewTestServer())
 	go server.Serve(l)
