@@ -57,11 +57,7 @@ func TestTheUpstreamDoesNotSeeAKeyThatCameInTheQuery(t *testing.T) {
 	if !strings.Contains(body, "https://x/?page=1") {
 		t.Errorf("a harmless Referer does not go on: %s", body)
 	}
-	for over := time.Now().Add(10 * time.Second); strings.Count(r.log.String(), "\n") < 6; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(over) {
-			t.Fatalf("the access log: %s", r.log)
-		}
-	}
+	eventually(t, func() bool { return strings.Count(r.log.String(), "\n") >= 6 }, "the access log: %s", r.log)
 	if log := r.log.String(); strings.Contains(log, key) || !strings.Contains(log, "a=x%20y+z") || !strings.Contains(log, "key=[redacted]&a=1") {
 		t.Errorf("the access log: %s", log)
 	}
@@ -165,11 +161,7 @@ func TestImportedKeysAreGoodOnEveryGatewayAndInNoLog(t *testing.T) {
 			if status := <-ended; status != 1008 {
 				t.Errorf("its stream ended with status %d", status)
 			}
-			for over := time.Now().Add(10 * time.Second); !strings.Contains(one.log.String(), "key_revoked"); time.Sleep(5 * time.Millisecond) {
-				if time.Now().After(over) {
-					t.Fatal(one.log)
-				}
-			}
+			eventually(t, func() bool { return strings.Contains(one.log.String(), "key_revoked") }, "%s", one.log)
 			_, metrics := one.do(t, request(t, "GET", one.admin+"/metrics", "Authorization", "Bearer "+one.token))
 			for what, text := range map[string]string{"access log": one.log.String(), "other access log": two.log.String(), "log": one.errors.String(), "metrics": metrics, "explain": explained} {
 				if strings.Contains(text, "canary") {

@@ -40,6 +40,18 @@ func TestMain(m *testing.M) {
 // them slow and never red.
 const generous = time.Minute
 
+// eventually waits until something holds, as long as is generous; otherwise the
+// rest says what is wrong. Logs are handed in as they are, so that they are read
+// then.
+func eventually(t testing.TB, holds func() bool, otherwise string, args ...any) {
+	t.Helper()
+	for over := time.Now().Add(generous); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(over) {
+			t.Fatalf(otherwise, args...)
+		}
+	}
+}
+
 // running is a gateway in this process, on real sockets.
 type running struct {
 	url, admin, token string

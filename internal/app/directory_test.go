@@ -89,9 +89,15 @@ func (r *running) answers(t *testing.T, key string, want int) time.Duration {
 // answersBy is answers by a field of the request.
 func (r *running) answersBy(t *testing.T, field, value string, want int) time.Duration {
 	t.Helper()
+	return r.answersAt(t, "/hello", field, value, want)
+}
+
+// answersAt is answersBy for another path.
+func (r *running) answersAt(t *testing.T, path, field, value string, want int) time.Duration {
+	t.Helper()
 	began := time.Now()
 	for {
-		resp, body := r.do(t, request(t, "GET", r.url+"/hello", field, value))
+		resp, body := r.do(t, request(t, "GET", r.url+path, field, value))
 		took := time.Since(began)
 		if resp.StatusCode == want {
 			return took
@@ -179,11 +185,7 @@ func TestARevocationReachesEveryRequestAndStreamOfEveryGateway(t *testing.T) {
 			}
 			two.answers(t, stays, 200)
 			for code, log := range map[string]*buffer{"key_revoked": one.log, "key_unknown": two.log} {
-				for over := time.Now().Add(generous); !strings.Contains(log.String(), `"`+code+`"`); time.Sleep(10 * time.Millisecond) {
-					if time.Now().After(over) {
-						t.Fatalf("no refusal with %s in the log", code)
-					}
-				}
+				eventually(t, func() bool { return strings.Contains(log.String(), `"`+code+`"`) }, "no refusal with %s in the log", code)
 			}
 		})
 	}
@@ -209,11 +211,7 @@ func TestAConfigurationDoesNotTakeTheNameOfAConsumerOfTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = "the store has a consumer of this name, too"
-	for over := time.Now().Add(generous); !strings.Contains(r.errors.String(), want); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(over) {
-			t.Fatal(r.errors.String())
-		}
-	}
+	eventually(t, func() bool { return strings.Contains(r.errors.String(), want) }, "%s", r.errors)
 }
 
 func TestKeysOfAStoreThatNeverAnsweredAreOurOutage(t *testing.T) {

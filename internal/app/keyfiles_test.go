@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/warder-gateway/warder/internal/app"
 )
@@ -22,7 +21,7 @@ func TestAPrivateKeyThatOthersMayReadIsAWarning(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := serve(t, "upstreams: { b: [http://127.0.0.1:1] }\nroutes: [{ path: /x, upstream: b, auth: none }]\n", words)
-	reload(t, r)
+	r.rewrite(t, func(document string) string { return document + "# once more\n" })
 	if said := r.errors.String(); strings.Count(said, "every user of this machine may read this private key") != 1 || !strings.Contains(said, `mend="run chmod o-r `+key+`"`) {
 		t.Errorf("the log says:\n%s", said)
 	}
@@ -43,23 +42,6 @@ func TestAPrivateKeyThatOthersMayReadIsAWarning(t *testing.T) {
 			t.Errorf("mode %o: %+v, %v", mode, report, err)
 		} else if problems > 0 && (report.Problems[0].Path != at || report.Problems[0].Mend != "run chmod o-w "+key) {
 			t.Errorf("mode %o: %+v", mode, report.Problems[0])
-		}
-	}
-}
-
-// reload has a gateway load its file again.
-func reload(t *testing.T, r *running) {
-	t.Helper()
-	src, err := os.ReadFile(r.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(r.config, append(src, "# once more\n"...), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for over := time.Now().Add(20 * time.Second); !strings.Contains(r.errors.String(), "configuration in force"); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(over) {
-			t.Fatal(r.errors.String())
 		}
 	}
 }

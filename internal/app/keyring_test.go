@@ -13,7 +13,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/warder-gateway/warder/internal/app"
 	"github.com/warder-gateway/warder/internal/keys/keystest"
@@ -215,11 +214,7 @@ func TestAPassphraseLocksTheKeyFileAndTokensSurviveItsChange(t *testing.T) {
 	token := i.first()
 	err = i.run(func(base string) {
 		i.file("pass", "incorrect horse battery")
-		for deadline := time.Now().Add(generous); !strings.Contains(i.log.String(), "is not opened by the configured passphrase"); time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("a passphrase that the next start would fail with is not refused; log:\n%s", i.log)
-			}
-		}
+		eventually(t, func() bool { return strings.Contains(i.log.String(), "is not opened by the configured passphrase") }, "a passphrase that the next start would fail with is not refused; log:\n%s", i.log)
 		if status := i.call(base, token); status != http.StatusOK {
 			t.Errorf("status %d while it is wrong", status)
 		}

@@ -350,11 +350,7 @@ func TestLoginInABrowser(t *testing.T) {
 		}
 	}
 	b.wants(403, "scope_missing", "GET", "/admin")
-	for over := time.Now().Add(generous); !strings.Contains(r.log.String(), "alice"); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(over) {
-			t.Fatalf("the record does not name who asked:\n%s", r.log)
-		}
-	}
+	eventually(t, func() bool { return strings.Contains(r.log.String(), "alice") }, "the record does not name who asked:\n%s", r.log)
 	_, value := b.session()
 	for _, text := range []string{r.log.String(), r.errors.String()} {
 		if strings.Contains(text, value) || strings.Contains(text, "refresh-") || strings.Contains(text, code) {

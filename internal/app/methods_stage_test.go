@@ -194,20 +194,6 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
-// answersAt is answersBy for another path.
-func (r *running) answersAt(t *testing.T, path, field, value string, want int) {
-	t.Helper()
-	for over := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		resp, body := r.do(t, request(t, "GET", r.url+path, field, value))
-		if resp.StatusCode == want {
-			return
-		}
-		if time.Now().After(over) {
-			t.Fatalf("%d %s, want %d\n%s", resp.StatusCode, body, want, r.errors)
-		}
-	}
-}
-
 // listeners are three that ask for client certificates: by a list of revoked
 // ones, by a responder that never answers, and behind a proxy that forwards them.
 func (s *stage) listeners() map[string]string {

@@ -81,28 +81,19 @@ func TestANonceIsGoodInTheWholeFleet(t *testing.T) {
 			second := serveFrom(t, two, "127.0.0.1:0", config, "")
 			me := newHolder(t)
 			token := sign(golangjwt.MapClaims{"sub": "alice", "client_id": "mobile", "cnf": me.cnf()})
-			for over := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			eventually(t, func() bool {
 				resp := me.call(t, first, token, "")
 				nonce := resp.Header.Get("DPoP-Nonce")
 				if resp.StatusCode != 401 || nonce == "" {
 					t.Fatalf("without a nonce: %d, nonce %q\n%s", resp.StatusCode, nonce, first.errors)
 				}
-				if me.call(t, second, token, nonce).StatusCode == 200 && me.call(t, first, token, nonce).StatusCode == 200 {
-					break
-				}
-				if time.Now().After(over) {
-					t.Fatalf("the nonce of one gateway is refused by the other\n%s\n%s", first.errors, second.errors)
-				}
-			}
+				return me.call(t, second, token, nonce).StatusCode == 200 && me.call(t, first, token, nonce).StatusCode == 200
+			}, "the nonce of one gateway is refused by the other\n%s\n%s", first.errors, second.errors)
 			if engine == "SQLite" {
 				return
 			}
 			stranger := serveFrom(t, filepath.Join(t.TempDir(), "three"), "127.0.0.1:0", config, "")
-			for over := time.Now().Add(10 * time.Second); !strings.Contains(stranger.errors.String(), "nonces are not shared"); time.Sleep(20 * time.Millisecond) {
-				if time.Now().After(over) {
-					t.Fatalf("a gateway with other keys says nothing\n%s", stranger.errors)
-				}
-			}
+			eventually(t, func() bool { return strings.Contains(stranger.errors.String(), "nonces are not shared") }, "a gateway with other keys says nothing\n%s", stranger.errors)
 			nonce := me.call(t, stranger, token, "").Header.Get("DPoP-Nonce")
 			if own, other := me.call(t, stranger, token, nonce).StatusCode, me.call(t, first, token, nonce).StatusCode; own != 200 || other != 401 {
 				t.Errorf("with a stranger's nonce: %d there, %d elsewhere", own, other)

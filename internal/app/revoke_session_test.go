@@ -142,11 +142,7 @@ func TestARevokedSessionIsRefusedByEveryGatewayAndItsStreamsEnd(t *testing.T) {
 			<-ended
 		}
 		t.Logf("%s: refused by all after %s, streams closed after %s", what, refused, time.Since(acknowledged))
-		for over := time.Now().Add(10 * time.Second); rows(t, office) != have-1; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(over) {
-				t.Fatalf("%s: the store has %d sessions, want %d", what, rows(t, office), have-1)
-			}
-		}
+		eventually(t, func() bool { return rows(t, office) == have-1 }, "%s: the store does not come to %d sessions", what, have-1)
 		b.wants(302, "", "GET", "/app/") // and its browser is sent to the login
 		for _, g := range fleet {
 			answers(g, stays, 200, "")
@@ -188,15 +184,11 @@ func TestARevokedSessionIsRefusedByEveryGatewayAndItsStreamsEnd(t *testing.T) {
 			answers(g, stays, 401, "session_expired")
 		}
 		// Who logs in again is let in, a second later.
-		for over := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		eventually(t, func() bool {
 			var b *browser
 			b, stays = enter("stays")
-			if resp, _ := b.ask("GET", "/app/"); resp.StatusCode == 200 {
-				break
-			}
-			if time.Now().After(over) {
-				t.Fatalf("%s: a login afterwards is not let in", what)
-			}
-		}
+			resp, _ := b.ask("GET", "/app/")
+			return resp.StatusCode == 200
+		}, "%s: a login afterwards is not let in", what)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 const onePublicRoute = "upstreams: { a: [%q] }\nroutes: [{ path: /x, upstream: a, auth: none }]\n"
@@ -48,9 +47,5 @@ func TestTheStoreCannotChangeWhileTheGatewayRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = "store: it cannot change while the gateway runs; restart the gateway"
-	for over := time.Now().Add(generous); !strings.Contains(r.errors.String(), want); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(over) {
-			t.Fatal(r.errors.String())
-		}
-	}
+	eventually(t, func() bool { return strings.Contains(r.errors.String(), want) }, "%s", r.errors)
 }

@@ -91,19 +91,26 @@ func (r *rotating) sign(kid string) string {
 // the same frame, and waits until it is in force.
 func (r *running) reload(t *testing.T, from, to string) {
 	t.Helper()
+	r.rewrite(t, func(document string) string {
+		if !strings.Contains(document, from) {
+			t.Fatalf("the configuration has no %s", from)
+		}
+		return strings.Replace(document, from, to, 1)
+	})
+}
+
+// rewrite changes the configuration and waits until it is in force.
+func (r *running) rewrite(t *testing.T, change func(document string) string) {
+	t.Helper()
 	b, err := os.ReadFile(r.config)
-	if err != nil || !strings.Contains(string(b), from) {
-		t.Fatal(err, from)
-	}
-	before := strings.Count(r.errors.String(), "configuration in force")
-	if err := os.WriteFile(r.config, []byte(strings.Replace(string(b), from, to, 1)), 0o600); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
-	for over := time.Now().Add(20 * time.Second); strings.Count(r.errors.String(), "configuration in force") == before; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(over) {
-			t.Fatalf("the configuration is not taken:\n%s", r.errors)
-		}
+	before := strings.Count(r.errors.String(), "configuration in force")
+	if err := os.WriteFile(r.config, []byte(change(string(b))), 0o600); err != nil {
+		t.Fatal(err)
 	}
+	eventually(t, func() bool { return strings.Count(r.errors.String(), "configuration in force") != before }, "the configuration is not taken:\n%s", r.errors)
 }
 
 // goesOn says that a stream has not ended.
@@ -151,11 +158,9 @@ routes:
 	r.answersBy(t, "Authorization", a, 401)
 	r.answersBy(t, "Authorization", b, 200)
 	goesOn(t, "the stream of the other key", ofB)
-	for over := time.Now().Add(10 * time.Second); strings.Count(r.log.String(), `"route":"chat","status":101,"code":"token_key_unknown"`) != 2; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(over) {
-			t.Fatalf("the records do not say why the streams ended:\n%s", r.log)
-		}
-	}
+	eventually(t, func() bool {
+		return strings.Count(r.log.String(), `"route":"chat","status":101,"code":"token_key_unknown"`) == 2
+	}, "the records do not say why the streams ended:\n%s", r.log)
 }
 
 // A key whose limits change ends the streams that it could not open any more.
@@ -186,11 +191,9 @@ routes:
 				if status := <-ended; status != 1008 {
 					t.Errorf("ended with %d, want 1008", status)
 				}
-				for over := time.Now().Add(10 * time.Second); !strings.Contains(r.log.String(), `"route":"chat","status":101,"code":"`+c.code+`"`); time.Sleep(10 * time.Millisecond) {
-					if time.Now().After(over) {
-						t.Fatalf("the record does not say %s:\n%s", c.code, r.log)
-					}
-				}
+				eventually(t, func() bool {
+					return strings.Contains(r.log.String(), `"route":"chat","status":101,"code":"`+c.code+`"`)
+				}, "the record does not say %s:\n%s", c.code, r.log)
 			} else {
 				goesOn(t, "a stream that its key could open", ended)
 			}
