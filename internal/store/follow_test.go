@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/warder-gateway/warder/internal/store"
-	"github.com/warder-gateway/warder/internal/store/storetest"
 )
 
 // soon is how long tests wait for what should come at once, and how long the
@@ -355,15 +354,13 @@ func TestAStreamSeesOneMoment(t *testing.T) {
 func TestOldDeletionsAreForgotten(t *testing.T) {
 	t.Parallel()
 	p := place{store.DefaultAddress, t.TempDir(), &clock{t: time.Now()}}
-	c := p.config()
-	c.Remember = 1000
-	s := storetest.Open(t, c)
+	s := p.open(t)
 	raw(t, p, `WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1005)
 		INSERT INTO warder_graves SELECT 'key', CAST(n AS BLOB), n FROM c`)
 	raw(t, p, `UPDATE warder_head SET seq = 1005`)
 	m, err := s.Stream(t.Context(), func(store.Record) error { return nil })
 	wants(t, err, nil)
-	wants(t, s.Sweep(t.Context()), nil)
+	wants(t, s.SweepTo(t.Context(), 1000), nil)
 	told := errors.New("told")
 	for seq, want := range map[uint64]error{4: store.ErrGone, 5: told, 1005: told} {
 		err := s.Follow(t.Context(), store.Mark{Store: m.Store, Seq: seq}, func(store.Changes) error { return told }, "key")

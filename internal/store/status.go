@@ -128,7 +128,7 @@ const (
 	retry    = time.Second     // the same while it is down
 	sweep    = time.Minute     // between two clearings
 	batch    = 500             // records cleared in one transaction
-	remember = 100_000         // graves kept, unless Config.Remember says otherwise; older changes are forgotten
+	remember = 100_000         // graves kept; older changes are forgotten
 	linger   = time.Minute     // expired records stay so long, for clocks that disagree
 )
 
@@ -170,8 +170,11 @@ func alone(ctx context.Context, tx *sql.Tx) error {
 
 // Sweep removes what has expired and forgets old deletions, in small steps.
 // The store does it by itself every minute.
-func (s *Store) Sweep(ctx context.Context) error {
-	if idle, err := s.swept(ctx); err != nil || idle {
+func (s *Store) Sweep(ctx context.Context) error { return s.clear(ctx, remember) }
+
+// clear is Sweep that remembers so many deletions.
+func (s *Store) clear(ctx context.Context, graves int) error {
+	if idle, err := s.swept(ctx, graves); err != nil || idle {
 		return err
 	}
 	for {
@@ -193,7 +196,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 				if gone, err = r.RowsAffected(); err != nil {
 					return err
 				}
-				return s.forget(ctx, tx)
+				return s.forget(ctx, tx, graves)
 			})
 		})
 		if err != nil || gone < batch {
@@ -203,20 +206,20 @@ func (s *Store) Sweep(ctx context.Context) error {
 }
 
 // swept reports whether there is nothing to do, without writing.
-func (s *Store) swept(ctx context.Context) (idle bool, err error) {
+func (s *Store) swept(ctx context.Context, graves int) (idle bool, err error) {
 	var work int
 	err = s.short(ctx, reading, func(ctx context.Context) error {
 		return s.engine.reader().QueryRowContext(ctx, `SELECT (SELECT count(*) FROM (SELECT 1 FROM warder_records WHERE expires <= $1 LIMIT 1) AS r)
 			+ (SELECT count(*) FROM (SELECT 1 FROM warder_graves ORDER BY seq DESC LIMIT 1 OFFSET $2) AS g)`,
-			s.now().Add(-linger).UnixMilli(), s.remember).Scan(&work)
+			s.now().Add(-linger).UnixMilli(), graves).Scan(&work)
 	})
 	return work == 0, err
 }
 
 // forget drops graves beyond the number that is remembered.
-func (s *Store) forget(ctx context.Context, tx *sql.Tx) error {
+func (s *Store) forget(ctx context.Context, tx *sql.Tx, graves int) error {
 	var floor uint64
-	err := tx.QueryRowContext(ctx, `SELECT seq FROM warder_graves ORDER BY seq DESC LIMIT 1 OFFSET $1`, s.remember).Scan(&floor)
+	err := tx.QueryRowContext(ctx, `SELECT seq FROM warder_graves ORDER BY seq DESC LIMIT 1 OFFSET $1`, graves).Scan(&floor)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}

@@ -38,7 +38,10 @@ const DefaultAddress = "sqlite:state.db"
 
 // patience is how long one short operation may take, waiting for locks and
 // for the network included, unless Config.Patience says otherwise.
-const patience = 5 * time.Second
+const (
+	patience      = 5 * time.Second
+	leastPatience = 2 * time.Second
+)
 
 // Config says where a store is.
 type Config struct {
@@ -49,7 +52,6 @@ type Config struct {
 	AsIs    bool   // open what is there: make no store, and change no schema
 
 	Patience time.Duration // how long one short operation may take; two seconds at least, or 0: five
-	Remember int           // how many deletions followers can be told of; 0: 100,000
 
 	Log *slog.Logger     // nil: silent
 	Now func() time.Time // nil: time.Now; what expiry is judged by
@@ -62,7 +64,6 @@ type Store struct {
 	log      *slog.Logger
 	now      func() time.Time
 	patience time.Duration
-	remember int
 
 	status   atomic.Pointer[Status]
 	readonly atomic.Bool // it is down because a write failed: reading proves nothing
@@ -119,14 +120,14 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if c.Patience == 0 {
 		c.Patience = patience
 	}
-	if c.Remember == 0 {
-		c.Remember = remember
+	if c.Patience < leastPatience {
+		return nil, fmt.Errorf("store: %v are too short for an operation; expected %v at least", c.Patience, leastPatience)
 	}
 	e, err := newEngine(c)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	s := &Store{engine: e, log: c.Log, now: c.Now, patience: c.Patience, remember: c.Remember, wake: newBell()}
+	s := &Store{engine: e, log: c.Log, now: c.Now, patience: c.Patience, wake: newBell()}
 	s.status.Store(&Status{Engine: e.name(), Since: c.Now(), Err: errNotYet})
 	s.ended, s.end = context.WithCancel(context.Background())
 	s.asIs = c.AsIs

@@ -464,3 +464,14 @@ func TestPostgreSQLsRefusalsAreOneSentence(t *testing.T) {
 		wants(t, s.Close(), nil)
 	}
 }
+
+func TestAStoreIsGivenTimeToAnswer(t *testing.T) {
+	t.Parallel()
+	for _, patience := range []time.Duration{-time.Second, time.Nanosecond, 2*time.Second - 1} {
+		s, err := store.Open(t.Context(), store.Config{Address: secret.New([]byte(store.DefaultAddress)), Folder: t.TempDir(), Patience: patience})
+		if err == nil {
+			s.Close()
+			t.Errorf("opened with %v", patience)
+		}
+	}
+}
