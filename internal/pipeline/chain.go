@@ -15,7 +15,7 @@ type Chain struct {
 	authenticate part[Authenticator]
 	combination  *combination // instead of authenticate
 	revocations  Revocations  // what identities are judged by, whatever proved them
-	again        again
+	revoked      revoked
 	missing      fault.Code        // when the request carries no credential for authenticate
 	forward      exchange.HeaderID // field whose credential goes on once authenticate has proved it
 	authorize    []part[Authorizer]
@@ -70,7 +70,7 @@ func (c *Chain) add(p *Parts, legend *exchange.Legend) {
 	}
 	if p.Authenticate != nil {
 		c.authenticate = part[Authenticator]{p.Authenticate, check}
-		c.missing, c.forward, c.again = p.missing(), p.forwards(), p.Again
+		c.missing, c.forward, c.revoked = p.missing(), p.forwards(), p.Revoked
 		c.challenge(&p.Challenge)
 	}
 	if p.Authorize != nil {
@@ -239,7 +239,7 @@ func (c *Chain) run(x *exchange.Exchange, w *World) Verdict {
 		x.Trail.Begin(c.authenticate.check)
 		id, v = c.authenticate.run.Authenticate(x, w)
 		if v.Passed() && id != nil {
-			if v = standing(c.revocations, id, c.again, x, w); v.Passed() {
+			if v = standing(c.revocations, id, c.revoked, x, w); v.Passed() {
 				x.Verified = c.forward
 			}
 		} else {

@@ -79,7 +79,7 @@ type proof struct {
 	fields  uint64     // the credential fields that it reads, a bit each
 	missing fault.Code // when there is no credential of its kind
 	forward exchange.HeaderID
-	again   again
+	revoked revoked
 
 	challenged // when this proof refuses
 }
@@ -111,7 +111,7 @@ func (c *Combination) compile(revocations Revocations, legend *exchange.Legend) 
 	}
 	for i := range c.Proofs {
 		p := &c.Proofs[i]
-		one := proof{part: part[Authenticator]{p.Authenticate, add(p.Check)}, missing: p.missing(), forward: p.forwards(), again: p.Again}
+		one := proof{part: part[Authenticator]{p.Authenticate, add(p.Check)}, missing: p.missing(), forward: p.forwards(), revoked: p.Revoked}
 		for _, name := range p.Sources() {
 			at := slices.Index(fields, name)
 			if at < 0 {
@@ -187,7 +187,7 @@ func (k *combination) prove(a *attempt, x *exchange.Exchange, w *World) Verdict 
 		x.Trail.Begin(p.check)
 		id, v := p.run.Authenticate(x, w)
 		if v.Passed() && id != nil {
-			v = standing(k.standing, id, p.again, x, w)
+			v = standing(k.standing, id, p.revoked, x, w)
 		}
 		switch {
 		case v.outcome == exchange.Skipped:

@@ -117,9 +117,9 @@ type Parts struct {
 	// Missing is the code of a request without a credential of an
 	// Authenticator's kind; zero: credential_missing.
 	Missing fault.Code
-	// Again is told, while the exchange is judged, that the identity which the
+	// Revoked is told, while the exchange is judged, that the identity which the
 	// Authenticator gave it was taken back: it may say where to begin anew.
-	Again func(x *exchange.Exchange, w *World, id *exchange.Identity)
+	Revoked func(x *exchange.Exchange, w *World, id *exchange.Identity)
 	// Credentials are the request fields (lower case) this policy reads as
 	// credentials: never logged, and removed towards the upstream unless
 	// Forward is set and the credential was verified for this request: then the

@@ -25,15 +25,15 @@ const (
 	retryStale       = 30 * time.Second
 )
 
-// again is Parts.Again.
-type again = func(*exchange.Exchange, *World, *exchange.Identity)
+// revoked is Parts.Revoked.
+type revoked = func(*exchange.Exchange, *World, *exchange.Identity)
 
 // standing says whether what a method proved still stands. It is asked of
 // every proof, here and nowhere else: no method has to think of it, and none
 // can forget it. What an issuer or a session vouches for has to say what it may
 // be taken back by; without that, or with nobody to ask, it is refused. tell
 // is told of what was taken back.
-func standing(r Revocations, id *exchange.Identity, tell again, x *exchange.Exchange, w *World) Verdict {
+func standing(r Revocations, id *exchange.Identity, tell revoked, x *exchange.Exchange, w *World) Verdict {
 	if id.Token == nil {
 		if id.Issuer == "" && id.Session == nil {
 			return Pass

@@ -65,7 +65,7 @@ func TestWhatWasRevokedIsRefusedWhateverProvedIt(t *testing.T) {
 		var told int
 		again := func(_ *exchange.Exchange, _ *pipeline.World, id *exchange.Identity) { told++ }
 		proof := pipeline.Parts{
-			Authenticate: method{name: "authorization", ids: map[string]*exchange.Identity{"x": c.id}}, Again: again,
+			Authenticate: method{name: "authorization", ids: map[string]*exchange.Identity{"x": c.id}}, Revoked: again,
 			Challenge: pipeline.Challenge{Scheme: "Bearer", Params: `realm="corp"`, Errors: true}, Credentials: []string{"authorization"}, Forward: true,
 		}
 		chains := map[string]*pipeline.Chain{

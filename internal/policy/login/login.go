@@ -33,7 +33,7 @@ func New(cfg Config, env pipeline.Env) (pipeline.Parts, error) {
 	p := &policy{sessions: sessions, cookie: sessions.Cookie()}
 	return pipeline.Parts{
 		Authenticate: p,
-		Again:        p.again,
+		Revoked:      p.again,
 		Check:        exchange.Check{Phase: "authenticate", Name: "login " + cfg, Want: "a session"},
 		Challenge:    pipeline.Challenge{Scheme: "Cookie", Params: `realm="` + cfg + `"`},
 		Missing:      fault.LoginRequired,
